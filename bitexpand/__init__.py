@@ -1,0 +1,3 @@
+"""bitexpand."""
+
+__version__ = "0.1.0"

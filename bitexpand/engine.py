@@ -1,0 +1,253 @@
+"""The engine: a model, its device and its tiles; code values in, expanded code values out, both numpy.
+
+Only this file converts between numpy (H, W, C) and torch (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitexpand.code_values import HALF_BIN, MAX_BITS, Bins, Codes, Floats, bins, peak
+from bitexpand.errors import DeviceError, GuardError, MemoryShortageError, UsageError
+from bitexpand.guard import Guard, GuardReport
+from bitexpand.models import registry
+from bitexpand.models.smooth import edge_gated_blur
+from bitexpand.tiling import Tile, check_overlap, check_tile, smallest_tile, tiles
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
+_LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Fixed, so that the choice of tiles, and with it the last bits of a frame, does not depend on the load of the
+# machine; only a machine that cannot spare this much gets smaller tiles.
+_ACTIVATION_BUDGET = 2 << 30
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A frame as the engine leaves it.
+
+    Attributes:
+        plate_cv: float32 (H, W, C), in LSB, inside the bins.
+        report: what the guard saw.
+    """
+
+    plate_cv: Floats
+    report: GuardReport
+
+
+class Expander:
+    """Predicts, for every pixel of a plate, where inside its bin the true value lay.
+
+    Args:
+        model: a name of ``bitexpand models``, or a weights file.
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps".
+        precision: of the network's inside: "fp32", "bf16", "fp16"; "auto" is fp32. The plate itself and the
+            final addition are float32 always.
+        strength: 0 leaves the code values as they are, 1 moves them as far as the model says.
+        tile: largest tile side in pixels; None chooses by the memory at hand.
+        overlap: pixels that tiles share; None takes the model's own.
+        post_smooth: sigma in pixels of an edge-gated blur after the model; 0 is none.
+        threads: CPU threads of the network; None leaves torch's choice.
+
+    Raises:
+        UnknownNameError, CheckpointError, MissingInputError: the model cannot be had.
+        DeviceError: the device is not there.
+        UsageError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "pyramid",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        strength: float = 1.0,
+        tile: int | None = None,
+        overlap: int | None = None,
+        post_smooth: float = 0.0,
+        threads: int | None = None,
+    ) -> None:
+        if not 0 <= strength <= 1:
+            raise UsageError(f"--strength {strength}: give a number from 0 (no change) to 1")
+        if not 0 <= post_smooth <= 32:
+            raise UsageError(f"--post-smooth {post_smooth}: give a sigma of 0 (none) to 32 px")
+        if precision not in PRECISIONS:
+            raise UsageError(f"--precision {precision}: give one of {', '.join(PRECISIONS)}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = find_device(device)
+        loaded = registry.load(model)
+        self.model_name, self.weights_sha256 = loaded.name, loaded.weights_sha256
+        self._module = loaded.module.to(self.device)
+        self._multiple = loaded.module.multiple
+        self._overlap = _ceil_to(loaded.module.overlap, self._multiple) if overlap is None else overlap
+        check_overlap(self._overlap, self._multiple)
+        if tile is not None:
+            check_tile(tile, self._overlap, self._multiple)
+        self._tile, self._precision = tile, precision
+        self._strength, self._post_smooth = strength, post_smooth
+
+    def expand(
+        self, plate_cv: npt.NDArray[np.integer], bits: int | None = None, bound: float = HALF_BIN
+    ) -> Floats:
+        """Expand one frame.
+
+        Args:
+            plate_cv: uint8 or uint16, (H, W), (H, W, 1) or (H, W, 3), code values of the plate in its own log
+                or display encoding, 0 .. 2**bits - 1.
+            bits: bits of a sample, 2 to 12; None is 8 for uint8 and must be given for uint16.
+            bound: largest move in LSB; 0.5 keeps every value in its bin, so rounding gives the plate back.
+
+        Returns:
+            float32, same shape, same encoding, in LSB; divide by 2**bits - 1 for a signal in [0, 1].
+
+        Raises:
+            UsageError: a shape, type, bit depth or value that is none of the above.
+            GuardError: the model gave values that are not finite.
+            MemoryShortageError: the frame does not fit even in the smallest tiles.
+        """
+        codes, bits = _checked_codes(plate_cv, bits)
+        return self.expand_frame(codes, bins(bits, bound)).plate_cv.reshape(plate_cv.shape)
+
+    def expand_frame(self, codes: Codes, limits: Bins) -> Expanded:
+        """Expand (H, W, 1) or (H, W, 3) uint16 code values within given bins, and report; see ``expand``."""
+        tile = self._tile or self._automatic_tile(*codes.shape[:2])
+        try:
+            return self._expand_tiled(codes, limits, tile)
+        except (RuntimeError, MemoryError) as error:
+            smaller = self._smaller_tile(tile, codes.shape)
+            if not _is_out_of_memory(error) or smaller is None:
+                raise _memory_error(error, codes.shape) from error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            return self._expand_tiled(codes, limits, smaller)
+        except (RuntimeError, MemoryError) as error:
+            raise _memory_error(error, codes.shape) from error
+
+    def _expand_tiled(self, codes: Codes, limits: Bins, tile: int) -> Expanded:
+        guard = Guard(limits, self.device, self._strength)
+        height, width, _ = codes.shape
+        pieces = list(tiles(height, width, tile, self._overlap, self._multiple))
+        expanded = torch.zeros(codes.shape) if len(pieces) > 1 else torch.empty(0)
+        for piece in pieces:
+            guarded_cv = self._expand_piece(codes[piece.window], limits.bits, guard)
+            if len(pieces) == 1:
+                expanded = guarded_cv
+            else:
+                expanded[piece.window] += guarded_cv * piece.weights()[..., None]
+        moved = torch.from_numpy(np.abs(expanded.numpy() - codes))
+        return Expanded(expanded.numpy(), guard.report(moved))
+
+    @torch.inference_mode()
+    def _expand_piece(self, codes: Codes, bits: int, guard: Guard) -> Tensor:
+        """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
+        plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
+        estimate_cv = self._estimate(plate_codes[None].to(torch.float32), peak(bits))
+        try:
+            guarded_cv = guard(plate_codes, estimate_cv[0])
+        except GuardError as error:
+            raise GuardError(f"model {self.model_name}: {error}; nothing was written for this frame") from error
+        return guarded_cv.permute(1, 2, 0).contiguous().cpu()
+
+    def _estimate(self, plate_cv: Tensor, peak_cv: int) -> Tensor:
+        """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""
+        height, width = plate_cv.shape[-2:]
+        right, below = -width % self._multiple, -height % self._multiple
+        padded = F.pad(plate_cv.expand(-1, 3, -1, -1), (0, right, 0, below), mode="replicate")
+        scale = 1.0 if self._module.units == "lsb" else 1.0 / peak_cv
+        with self._autocast():
+            estimate = self._module(padded * scale) / scale
+        if self._post_smooth:
+            estimate = edge_gated_blur(estimate, self._post_smooth)
+        estimate = estimate[..., :height, :width]
+        return estimate if plate_cv.shape[1] == 3 else estimate.mean(1, keepdim=True)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = _LOW_PRECISION.get(self._precision)
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def _automatic_tile(self, height: int, width: int) -> int:
+        """Return the largest tile side that the memory at hand allows, or one that holds the whole frame."""
+        if self.device.type == "cuda":
+            budget = torch.cuda.mem_get_info(self.device)[0] // 2
+        else:
+            budget = min(_ACTIVATION_BUDGET, psutil.virtual_memory().available // 2)
+        pixels = budget // self._module.bytes_per_pixel
+        if _ceil_to(height, self._multiple) * _ceil_to(width, self._multiple) <= pixels:
+            return _ceil_to(max(height, width), self._multiple)
+        side = int(pixels**0.5) // self._multiple * self._multiple
+        return max(side, smallest_tile(self._overlap, self._multiple))
+
+    def _smaller_tile(self, tile: int, shape: tuple[int, ...]) -> int | None:
+        """Return half of the tile that ran out of memory, or None if there is no smaller one."""
+        side = min(tile, _ceil_to(max(shape[:2]), self._multiple)) // 2 // self._multiple * self._multiple
+        smallest = smallest_tile(self._overlap, self._multiple)
+        return max(side, smallest) if tile > smallest else None
+
+
+def find_device(name: str) -> torch.device:
+    """Return the torch device for a name; "auto" is the first of CUDA, MPS, CPU that is there.
+
+    Raises:
+        DeviceError: it is not there, or is no device of ours.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise DeviceError(f"--device {name}: give auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto")
+    if kind == "mps" and not has_mps:
+        raise DeviceError("--device mps: this machine has no Metal device; use cpu or auto")
+    return torch.device(name)
+
+
+def _checked_codes(plate_cv: npt.NDArray[np.integer], bits: int | None) -> tuple[Codes, int]:
+    if plate_cv.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"plate_cv is {plate_cv.dtype}; give uint8 or uint16 code values")
+    if bits is None and plate_cv.dtype != np.uint8:
+        raise UsageError(f"plate_cv is {plate_cv.dtype}: say its bit depth with bits=, up to {MAX_BITS}")
+    bits = bits or 8
+    codes = plate_cv[..., None] if plate_cv.ndim == 2 else plate_cv
+    if codes.ndim != 3 or codes.shape[2] not in (1, 3) or codes.size == 0:
+        raise UsageError(f"plate_cv has shape {plate_cv.shape}; give (H, W), (H, W, 1) or (H, W, 3)")
+    if codes.max() > peak(bits):
+        raise UsageError(f"plate_cv holds {codes.max()}, above {peak(bits)}, the largest {bits}-bit code value")
+    return codes.astype(np.uint16), bits
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+        or "out of memory" in text
+    )
+
+
+def _memory_error(error: Exception, shape: tuple[int, ...]) -> Exception:
+    if not _is_out_of_memory(error):
+        return error
+    return MemoryShortageError(
+        f"out of memory on a frame of {shape[1]}x{shape[0]}, even in smaller tiles; give a smaller --tile,"
+        " fewer --threads, or a machine with more memory"
+    )
+
+
+def _ceil_to(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,68 @@
+"""The last step before a frame leaves the engine: finite, inside its bins, and reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitexpand.code_values import Bins
+from bitexpand.errors import GuardError
+
+
+@dataclass(frozen=True)
+class GuardReport:
+    """What the guard saw on one frame.
+
+    Attributes:
+        clamped_share: share of samples, 0 to 1, that the model had put outside of their bins.
+        largest_move: largest distance of a sample from its code value, in LSB.
+        mean_move: mean distance, in LSB.
+    """
+
+    clamped_share: float
+    largest_move: float
+    mean_move: float
+
+
+class Guard:
+    """Clamps estimates to the bins of one bit depth, bound and storage, on one device."""
+
+    def __init__(self, bins: Bins, device: torch.device, strength: float = 1.0) -> None:
+        self._lower = torch.from_numpy(bins.lower).to(device)
+        self._upper = torch.from_numpy(bins.upper).to(device)
+        self._strength = strength
+        self._clamped, self._samples = 0, 0
+
+    def __call__(self, plate_codes: Tensor, estimate_cv: Tensor) -> Tensor:
+        """Return what may be written.
+
+        Args:
+            plate_codes: integer tensor of any shape, the source's code values.
+            estimate_cv: float32, same shape, the model's estimate in LSB.
+
+        Returns:
+            float32, same shape, in LSB, inside the bins: the move scaled by the strength after clamping.
+
+        Raises:
+            GuardError: the estimate holds NaN or Inf.
+        """
+        if not torch.isfinite(estimate_cv).all():
+            bad = int((~torch.isfinite(estimate_cv)).sum())
+            raise GuardError(f"{bad} of {estimate_cv.numel()} samples are not finite")
+        lower, upper = self._lower[plate_codes], self._upper[plate_codes]
+        self._clamped += int(((estimate_cv < lower) | (estimate_cv > upper)).sum())
+        self._samples += estimate_cv.numel()
+        guarded_cv = torch.minimum(torch.maximum(estimate_cv, lower), upper)
+        if self._strength == 1.0:
+            return guarded_cv
+        return torch.lerp(plate_codes.to(torch.float32), guarded_cv, self._strength)
+
+    def report(self, moved: Tensor) -> GuardReport:
+        """Sum up a frame; ``moved`` is the distance of every written sample from its code value, in LSB."""
+        return GuardReport(
+            clamped_share=self._clamped / max(self._samples, 1),
+            largest_move=float(moved.max()) if moved.numel() else 0.0,
+            mean_move=float(moved.mean(dtype=torch.float64)) if moved.numel() else 0.0,
+        )

@@ -1,0 +1,11 @@
+"""Architectures that estimate the plate inside its bins, their table and their files.
+
+``base``        what the engine may rely on: ``PlateModel``
+``pyramid``     the shipped network, ``Pyramid``
+``unet``        the classic large one, ``UNet``
+``smooth``      the filter for those who may not use a network, ``Smooth``, and ``edge_gated_blur``
+``checkpoint``  weights files: ``save`` and ``read``
+``registry``    the models by name: ``names``, ``spec`` and ``load``
+
+Everything here is pure torch: (N, C, H, W) tensors in, tensors out.
+"""

@@ -1,0 +1,108 @@
+"""What every architecture promises to the engine, and the checks that their configs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitexpand.errors import UsageError
+
+Units = Literal["lsb", "unit"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What rebuilds an architecture; subclasses check every field on construction.
+
+    Fields hold JSON's kinds only (numbers, strings, booleans, tuples of them), as a checkpoint carries them.
+    """
+
+
+class PlateModel(nn.Module):
+    """A network, or a filter, that estimates the plate before it was quantised.
+
+    Attributes:
+        config_type: the dataclass that configures it.
+        multiple: height and width of the input are multiples of it.
+        overlap: pixels that neighbouring tiles share.
+        units: "lsb" for code values, 0 to 2**bits - 1; "unit" for code values scaled to [0, 1].
+        bytes_per_pixel: peak memory of one float32 inference, input and output included, for the tile size.
+    """
+
+    config_type: ClassVar[type[ModelConfig]]
+    multiple: int
+    overlap: int
+    units: Units
+    bytes_per_pixel: int
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__()
+        self.config: ModelConfig = config if config is not None else self.config_type()
+
+    def forward(self, plate: Tensor) -> Tensor:
+        """Estimate the plate; the engine clamps the result to the bins.
+
+        Args:
+            plate: (N, 3, H, W) float32 log code values in ``units``, H and W multiples of ``multiple``.
+
+        Returns:
+            (N, 3, H, W) float32, same space and units, not clamped. It is float32 under autocast too: a
+            plate in bfloat16 has lost more than a model wins.
+        """
+        raise NotImplementedError
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """Switch autocast off for a block: an 8-bit plate needs more than the 8 bits of bfloat16."""
+    return torch.autocast(device_type=like.device.type, enabled=False)
+
+
+def check_integer(owner: str, field: str, value: object, low: int, high: int) -> None:
+    """Refuse a config value that is not an integer from ``low`` to ``high``.
+
+    Raises:
+        UsageError: naming the field, the value, and what would have been accepted.
+    """
+    # bool is an int in Python, and JSON's true is no channel count
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{owner}: {field} is {_short(value)}, must be an integer from {low} to {high}")
+
+
+def check_number(owner: str, field: str, value: object, low: float, high: float) -> None:
+    """Refuse a config value that is not a number from ``low`` to ``high`` (NaN is not).
+
+    Raises:
+        UsageError: naming the field, the value, and what would have been accepted.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise UsageError(f"{owner}: {field} is {_short(value)}, must be a number from {low:g} to {high:g}")
+
+
+def check_length(owner: str, field: str, value: object, low: int, high: int) -> None:
+    """Refuse a config value that is not a tuple of ``low`` to ``high`` entries.
+
+    Raises:
+        UsageError: naming the field, the value, and what would have been accepted.
+    """
+    if not isinstance(value, tuple) or not low <= len(value) <= high:
+        raise UsageError(f"{owner}: {field} is {_short(value)}, must be a list of {low} to {high} entries")
+
+
+def check_choice(owner: str, field: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a config value that is none of ``choices``.
+
+    Raises:
+        UsageError: naming the field, the value, and what would have been accepted.
+    """
+    # compared with its type, as 1 == True == 1.0
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        accepted = ", ".join(repr(choice) for choice in choices)
+        raise UsageError(f"{owner}: {field} is {_short(value)}, must be one of {accepted}")
+
+
+def _short(value: object) -> str:
+    text = ascii(value)  # a hostile file must not put control characters on the terminal
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,168 @@
+"""The models by name: one visible table, and the way from a name or a file to a module ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError, UsageError
+from bitexpand.models import checkpoint
+from bitexpand.models.base import ModelConfig, PlateModel
+from bitexpand.models.pyramid import Pyramid, PyramidConfig
+from bitexpand.models.smooth import Smooth, SmoothConfig
+from bitexpand.models.unet import UNet, UNetConfig
+
+WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
+FILE_SUFFIXES = (".safetensors", *checkpoint.PICKLE_SUFFIXES)
+NO_WEIGHTS = "none"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One row of the table: architecture + weights.
+
+    Attributes:
+        name: what ``--model`` takes.
+        architecture: the class.
+        config: of the shipped weights, or the default one.
+        weights: file name in ``bitexpand/weights``, None if none is shipped.
+        sha256: of that file, as ``sha256sum`` prints it.
+        needs_weights: False for a filter without parameters.
+        summary: one line for a list.
+        licence: of the weights, as an SPDX identifier.
+    """
+
+    name: str
+    architecture: type[PlateModel]
+    config: ModelConfig
+    weights: str | None
+    sha256: str | None
+    needs_weights: bool
+    summary: str
+    licence: str
+
+
+MODELS: tuple[ModelSpec, ...] = (
+    ModelSpec(
+        name="pyramid",
+        architecture=Pyramid,
+        config=PyramidConfig(),
+        weights="pyramid.safetensors",
+        sha256="a3ee7bbd90b3f0f28c35c224dc3ecf48a4871c67955a8a37425040bd7f0c19dc",
+        needs_weights=True,
+        summary="the default: mixes smooth estimates at six scales and local fits, 1.44 M parameters",
+        licence="MIT",
+    ),
+    ModelSpec(
+        name="smooth",
+        architecture=Smooth,
+        config=SmoothConfig(),
+        weights=None,
+        sha256=None,
+        needs_weights=False,
+        summary="no network: edge-gated multi-scale blur, clamped to the bin",
+        licence="MIT",
+    ),
+    ModelSpec(
+        name="unet28m",
+        architecture=UNet,
+        config=UNetConfig(),
+        weights=None,
+        sha256=None,
+        needs_weights=True,
+        summary="the classic U-Net, 28.95 M parameters; no weights are shipped yet, needs a file",
+        licence="MIT",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        name: of the table's row, or the file's name.
+        module: float32 on the CPU, in eval mode, no gradients.
+        weights_sha256: the weights' :func:`bitexpand.models.checkpoint.digest`; "none" without weights.
+    """
+
+    name: str
+    module: PlateModel
+    weights_sha256: str
+
+
+def names() -> list[str]:
+    """Names of all models, sorted."""
+    return sorted(_BY_NAME)
+
+
+def spec(name: str) -> ModelSpec:
+    """Look up a model.
+
+    Raises:
+        UnknownNameError: there is none of that name; the message suggests close ones.
+    """
+    if name not in _BY_NAME:
+        raise UnknownNameError("model", name, _BY_NAME)
+    return _BY_NAME[name]
+
+
+def load(name_or_path: str | os.PathLike[str]) -> LoadedModel:
+    """Load a model by its name, or from a weights file.
+
+    Args:
+        name_or_path: a name of the table; or a path: whatever exists as a file, contains a separator, or ends
+            in ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt``. A name goes before a file of the same name.
+
+    Raises:
+        UnknownNameError: neither a name nor a path.
+        UsageError: a name whose weights are not shipped.
+        MissingInputError: a path to no file.
+        CheckpointError: a file that is not what it says.
+    """
+    text = os.fspath(name_or_path)
+    if text not in _BY_NAME and _is_path(text):
+        module, sha256 = checkpoint.read(text)
+        return _ready(Path(text).name, module, sha256)
+    row = spec(text)
+    if not row.needs_weights:
+        return _ready(row.name, row.architecture(row.config), NO_WEIGHTS)
+    module, sha256 = checkpoint.read(_shipped_file(row))
+    return _ready(row.name, module, sha256)
+
+
+def _is_path(text: str) -> bool:
+    has_separator = any(separator in text for separator in (os.sep, os.altsep) if separator)
+    return has_separator or text.lower().endswith(FILE_SUFFIXES) or Path(text).is_file()
+
+
+def _shipped_file(row: ModelSpec) -> Path:
+    if row.weights is None:
+        raise UsageError(f"no weights ship yet for model '{row.name}': train it, and pass --model FILE")
+    path = WEIGHTS_FOLDER / row.weights
+    if not path.is_file():
+        raise MissingInputError(f"{path}: the weights of model '{row.name}' are gone; reinstall bitexpand")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
+        raise CheckpointError(
+            f"{path}: not the file that was shipped (its SHA-256 differs); reinstall bitexpand"
+        )
+    return path
+
+
+def _ready(name: str, module: PlateModel, sha256: str) -> LoadedModel:
+    return LoadedModel(name, module.eval().requires_grad_(False), sha256)
+
+
+def _index(rows: Iterable[ModelSpec]) -> dict[str, ModelSpec]:
+    by_name: dict[str, ModelSpec] = {}
+    for row in rows:
+        if row.name in by_name:
+            raise ValueError(f"two models are named '{row.name}'")
+        by_name[row.name] = row
+    return by_name
+
+
+_BY_NAME = _index(MODELS)

@@ -1,0 +1,110 @@
+"""The classic U-Net: large, slow, and the yardstick that others are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from bitexpand.models.base import ModelConfig, PlateModel, Units, check_choice, check_integer
+
+DEPTH = 4
+
+
+@dataclass(frozen=True)
+class UNetConfig(ModelConfig):
+    """Size of a :class:`UNet`.
+
+    Attributes:
+        channels: of the finest level; each of the four coarser ones has twice as many.
+        upsampling: "bilinear" with a 1x1 reduction (28.95 M parameters), or "transposed" (31.04 M).
+        recompute: trade a second forward pass for the memory of activations in training (Chen et al. 2016,
+            arXiv:1604.06174); changes no number, and nothing in inference.
+    """
+
+    channels: int = 64
+    upsampling: Literal["bilinear", "transposed"] = "bilinear"
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("UNetConfig", "channels", self.channels, 1, 256)
+        check_choice("UNetConfig", "upsampling", self.upsampling, ("bilinear", "transposed"))
+        check_choice("UNetConfig", "recompute", self.recompute, (False, True))
+
+
+class UNet(PlateModel):
+    """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with padding, batch norm and an input skip.
+
+    Code values in [0, 1]; the network predicts what is to be added to them.
+    """
+
+    config_type = UNetConfig
+    units: Units = "unit"
+    multiple = 2**DEPTH
+    overlap = 128
+    bytes_per_pixel = 1500
+
+    def __init__(self, config: UNetConfig | None = None) -> None:
+        config = config if config is not None else UNetConfig()
+        super().__init__(config)
+        counts = [config.channels * 2**level for level in range(DEPTH + 1)]
+        self.recompute = config.recompute
+        self.encoder = nn.ModuleList(
+            _double_conv(finer, count) for finer, count in zip([3, *counts[:-1]], counts, strict=True)
+        )
+        self.up = nn.ModuleList(_upsampler(count, config.upsampling) for count in counts[:-1])
+        self.decoder = nn.ModuleList(_double_conv(2 * count, count) for count in counts[:-1])
+        self.head = nn.Conv2d(counts[0], 3, 1)
+
+    def forward(self, plate: Tensor) -> Tensor:
+        """Estimate the plate before quantisation.
+
+        Args:
+            plate: (N, 3, H, W) float32 log code values in [0, 1], H and W multiples of 16.
+
+        Returns:
+            (N, 3, H, W) float32, same units, not clamped.
+        """
+        # autocast has no say in an addition: with one operand float32 the sum is float32
+        return plate + self._residual(plate).float()
+
+    def _residual(self, plate: Tensor) -> Tensor:
+        x, skips = plate, []
+        for level, block in enumerate(self.encoder):
+            x = self._run(block, x if level == 0 else F.max_pool2d(x, 2))
+            skips.append(x)
+        skips.pop()
+        for level in reversed(range(DEPTH)):
+            x = self._run(self.decoder[level], torch.cat([skips.pop(), self.up[level](x)], 1))
+        return self.head(x)
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recompute(block, x, use_reentrant=False)
+        return block(x)
+
+
+def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    # no bias in front of a batch norm, which would subtract it again
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _upsampler(channels: int, kind: Literal["bilinear", "transposed"]) -> nn.Module:
+    if kind == "transposed":
+        return nn.ConvTranspose2d(2 * channels, channels, 2, stride=2)
+    # A 1x1 convolution and an interpolation commute, and here it is four times cheaper.
+    return nn.Sequential(
+        nn.Conv2d(2 * channels, channels, 1),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+    )

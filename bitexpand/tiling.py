@@ -1,0 +1,109 @@
+"""Tiles: how a frame is cut into overlapping pieces and blended back without a seam.
+
+Neighbours share a strip of ``overlap`` pixels. Its outer quarters, where a tile lacks its surroundings, carry no
+weight; across the middle half one tile fades into the next. The weights at each pixel sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitexpand.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of one axis, in pixels, and how much of it is shared with the neighbours before and after."""
+
+    start: int
+    stop: int
+    shared_before: int
+    shared_after: int
+
+    def weights(self) -> Tensor:
+        """Return the blend weight of each pixel, float32 (stop - start,), in [0, 1]."""
+        weights = torch.ones(self.stop - self.start)
+        if self.shared_before:
+            weights[: self.shared_before] *= _fade(self.shared_before)
+        if self.shared_after:
+            weights[-self.shared_after :] *= 1 - _fade(self.shared_after)
+        return weights
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of the frame."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns as slices into the frame."""
+        return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
+
+    def weights(self) -> Tensor:
+        """Return the blend weights, float32 (h, w)."""
+        return self.rows.weights()[:, None] * self.columns.weights()[None, :]
+
+
+def check_tile(tile: int, overlap: int, multiple: int) -> None:
+    """Raise UsageError unless tiles of this size can be cut on the model's grid and blended."""
+    smallest = smallest_tile(overlap, multiple)
+    if tile < smallest or tile % multiple:
+        raise UsageError(
+            f"--tile {tile}: give a multiple of {multiple} from {smallest} on"
+            f" (two overlaps of {overlap} px and a cell), or auto"
+        )
+
+
+def check_overlap(overlap: int, multiple: int) -> None:
+    """Raise UsageError unless the overlap keeps tiles on the model's grid."""
+    if overlap < multiple or overlap % multiple:
+        raise UsageError(f"--overlap {overlap}: give a multiple of {multiple} px, {multiple} at least")
+
+
+def smallest_tile(overlap: int, multiple: int) -> int:
+    """Return the smallest tile side in which the strips shared with both neighbours stay apart."""
+    return 2 * overlap + multiple
+
+
+def tiles(height: int, width: int, tile: int, overlap: int, multiple: int) -> Iterator[Tile]:
+    """Cut a frame into tiles of nearly equal size, at most ``tile`` a side, each starting on the grid.
+
+    Args:
+        height, width: of the frame, in pixels.
+        tile: largest side; ``check_tile`` has passed.
+        overlap: pixels that neighbours share, a multiple of ``multiple``.
+        multiple: the grid on which tiles start, so that a network's pooling cells stay where they were.
+    """
+    for rows in _spans(height, tile, overlap, multiple):
+        for columns in _spans(width, tile, overlap, multiple):
+            yield Tile(rows, columns)
+
+
+def _spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
+    if length <= tile:
+        return [Span(0, length, 0, 0)]
+    count = -(-(length - overlap) // (tile - overlap))
+    stride = -(-(length - overlap) // (count * multiple)) * multiple
+    count = -(-(length - overlap) // stride)  # rounding the stride up may have saved a tile
+    return [
+        Span(
+            i * stride,
+            min(i * stride + stride + overlap, length),
+            overlap if i else 0,
+            overlap if i + 1 < count else 0,
+        )
+        for i in range(count)
+    ]
+
+
+def _fade(length: int) -> Tensor:
+    """Return a rise from 0 to 1 over the middle half: the smoothstep 3t^2 - 2t^3, whose ends have no kink."""
+    t = ((torch.arange(length) + 0.5) / length * 2 - 0.5).clamp(0, 1)
+    return t * t * (3 - 2 * t)

@@ -21,13 +21,13 @@ class Plate:
 
     Attributes:
         codes: uint16 (H, W, 1) grey or (H, W, 3) RGB, code values 0 .. 2**bits - 1.
-        alpha: (H, W, 1) in the file's own integer type, or None.
+        alpha: uint16 (H, W, 1), code values 0 .. 2**info.bits - 1, or None.
         bits: bits of a colour sample.
         info: the file's header.
     """
 
     codes: Codes
-    alpha: frames.Pixels | None
+    alpha: Codes | None
     bits: int
     info: frames.FrameInfo
 
@@ -46,15 +46,15 @@ def read_plate(path: Path, bits: int | None = None) -> Plate:
     frame = frames.read_frame(path)
     alpha_at = check_plate(frame.info, bits)
     color_at = [i for i in range(len(frame.info.channels)) if i != alpha_at]
-    container_bits = frame.pixels.dtype.itemsize * 8
     bits = bits or frame.info.bits
     color = frame.pixels if alpha_at is None else frame.pixels[..., color_at]
+    alpha = None if alpha_at is None else frame.pixels[..., alpha_at : alpha_at + 1]
     try:
-        codes = codes_in_container(color, container_bits, bits)  # pyright: ignore[reportArgumentType]  (integers: checked)
+        codes = _codes(color, bits)
+        alpha_codes = None if alpha is None else _codes(alpha, frame.info.bits)
     except PlateError as error:
         raise PlateError(f"{path}: {error}") from error
-    alpha = None if alpha_at is None else frame.pixels[..., alpha_at : alpha_at + 1]
-    return Plate(codes, alpha, bits, frame.info)
+    return Plate(codes, alpha_codes, bits, frame.info)
 
 
 def check_plate(info: frames.FrameInfo, bits: int | None) -> int | None:
@@ -103,8 +103,7 @@ def pixel_shape(plate: Plate) -> tuple[int, int, int, bool, int]:
     return height, width, colors, plate.alpha is not None, plate.bits
 
 
-def alpha_signal(plate: Plate) -> np.ndarray:
-    """Return the alpha of a plate that has one as float64 (H, W, 1) in [0, 1]."""
-    if plate.alpha is None:
-        raise AssertionError("the plate has no alpha")
-    return plate.alpha / float(np.iinfo(plate.alpha.dtype).max)  # pyright: ignore[reportArgumentType]
+def _codes(samples: frames.Pixels, bits: int) -> Codes:
+    if not np.issubdtype(samples.dtype, np.integer):
+        raise AssertionError("check_plate lets integers pass only")
+    return codes_in_container(samples, samples.dtype.itemsize * 8, bits)  # pyright: ignore[reportArgumentType]

@@ -117,7 +117,9 @@ def find_frames(pattern: str, frames: str | None, on_missing: Literal["error", "
         example = max(groups, key=lambda g: len(g.numbered)).pattern if groups else "shot_####.png"
         raise UsageError(f"'{pattern}' is a folder; give a file pattern, such as '{path / example}'")
     names = file_names(path.parent)
-    group = _match_token(path.name, names) if _TOKEN.search(path.name) else _match_wildcard(pattern, names)
+    # `cam@2_*.png` is a wildcard, and `sky[1]_####.png` holds a token
+    by_token = _TOKEN.search(path.name) and not re.search(r"[*?]", path.name)
+    group = _match_token(path.name, names) if by_token else _match_wildcard(pattern, names)
     if group is None:
         raise MissingInputError(_nothing_found(path, names))
     if not group.numbered:
@@ -323,9 +325,11 @@ def _output_token(pattern: str, source: Path) -> re.Match[str] | None:
 
 def _identities(paths: Iterable[Path]) -> Iterator[str]:
     """Yield per path a text that two paths share when they name one file, where case may not count."""
-    folders: dict[Path, str] = {}
+    folders: dict[str, str] = {}
     for path in paths:
-        if path.parent not in folders:
-            folders[path.parent] = os.path.realpath(path.parent)
-        real = os.path.realpath(path) if path.is_symlink() else os.path.join(folders[path.parent], path.name)
-        yield real.casefold()
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        yield (
+            os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[folder], name)
+        ).casefold()

@@ -160,17 +160,16 @@ def _add(config: ocio.Config, added: Added) -> None:
                 toReference=ocio.GroupTransform([added.decode, *_to_reference(config, linear)]),
             )
         )
-    config.addNamedTransform(
-        ocio.NamedTransform(
-            name=added.curve_name,
-            aliases=list(added.curve_aliases),
-            family=added.family,
-            encoding="log",
-            categories=["file-io"],
-            description=f"Convert {added.curve_name} to relative scene linear\n\nSource: {added.source}",
-            forwardTransform=added.decode,
-        )
+    curve = ocio.NamedTransform(
+        name=added.curve_name,
+        aliases=list(added.curve_aliases),
+        family=added.family,
+        categories=["file-io"],
+        description=f"Convert {added.curve_name} to relative scene linear\n\nSource: {added.source}",
+        forwardTransform=added.decode,
     )
+    curve.setEncoding("log")
+    config.addNamedTransform(curve)
 
 
 def _to_reference(config: ocio.Config, linear: str) -> list[ocio.Transform]:

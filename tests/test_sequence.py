@@ -1,3 +1,5 @@
+"""Patterns, frame ranges and outputs, on real folders."""
+
 from __future__ import annotations
 
 import os
@@ -6,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fileseq import FileSequence, FrameSet
 from fileseq.constants import PAD_STYLE_HASH1
 from fileseq.exceptions import FileSeqException
+from fileseq.filesequence import FileSequence
+from fileseq.frameset import FrameSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,6 +204,12 @@ def test_folders_are_literal(folder: str, tmp_path: Path) -> None:
     assert output_path(f"{folder}/out_%03d.exr", 7, frames.present[0].path) == Path(folder, "out_007.exr")
 
 
+def test_brackets_beside_a_token_are_literal(tmp_path: Path) -> None:
+    shot(shot(tmp_path, 1, 2, stem="sky[1]_"), 7, 8, stem="sky1_")
+    assert found(tmp_path / "sky[1]_####.png") == [1, 2]
+    assert found(tmp_path / "sky[1]_*.png") == [7, 8]
+
+
 def test_two_tokens_in_one_name_are_refused(tmp_path: Path) -> None:
     shot(tmp_path, 1, 2, stem="cam@2_")
     refused(
@@ -331,7 +340,8 @@ def test_a_range_with_a_single_file_is_refused(tmp_path: Path) -> None:
     shot(tmp_path, 1001, 1003)
     assert found(tmp_path / "shot_1001.png", "1001") == [1001]
     refused(
-        f"is one file, so a frame range cannot be given with it; for a sequence give a pattern, such as '{tmp_path}/shot_####.png'",
+        "is one file, so a frame range cannot be given with it; for a sequence give a pattern, "
+        f"such as '{tmp_path}/shot_####.png'",
         tmp_path / "shot_1001.png",
         "1001-1003",
     )
@@ -382,7 +392,8 @@ def test_a_wildcard_with_several_sequences_lists_them(tmp_path: Path) -> None:
 def test_a_wildcard_with_unrelated_stills_suggests_batch(tmp_path: Path) -> None:
     touch(tmp_path, "sky.png", "sea.png", "rock2.png")
     refused(
-        f"matches 3 unrelated files (rock#.png 2, sea.png, sky.png); for stills use: bitexpand batch '{tmp_path}/*.png' -o FOLDER",
+        "matches 3 unrelated files (rock#.png 2, sea.png, sky.png); "
+        f"for stills use: bitexpand batch '{tmp_path}/*.png' -o FOLDER",
         tmp_path / "*.png",
     )
     assert found(tmp_path / "sk*.png") == [None]

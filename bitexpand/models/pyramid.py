@@ -107,12 +107,10 @@ class Pyramid(PlateModel):
                 soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
                 for mean, coarser in zip(means[:-1], means[1:], strict=True)
             ]
-            features = self._features(plate, means[0], bands[0], fits)
-        corrections, head = self._body(features, bands)
-        del features, bands
+        corrections, outputs = self._body(plate, means[0], bands, fits)
         with full_precision(plate):
             smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
-            return plate + self._mix(plate, smooth, fits, head)
+            return plate + self._mix(plate, smooth, fits, outputs.float())
 
     def _local_fit(self, plate: Tensor, size: int) -> Tensor:
         padded = F.pad(plate, (size // 2,) * 4, mode="replicate")
@@ -130,20 +128,27 @@ class Pyramid(PlateModel):
         cells = F.pixel_unshuffle(plate, self.factor).unflatten(1, (3, self.factor**2))
         inside = soft_limit((cells - mean.unsqueeze(2)).flatten(1, 2), FINE_RANGE)
         fitted = [F.pixel_unshuffle(FIT_GAIN * soft_limit(fit, FINE_RANGE), self.factor) for fit in fits]
-        return torch.cat([inside, band, *fitted], 1)
+        return _channels_last(torch.cat([inside, band, *fitted], 1))
 
-    def _body(self, features: Tensor, bands: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Run the network.
+    def _body(
+        self, plate: Tensor, finest_mean: Tensor, bands: Sequence[Tensor], fits: Sequence[Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Run the network, the only part that autocast may touch.
 
         Returns:
-            The corrections of the cell means, finest first, and the head's output at the finest level.
+            The corrections of the cell means, finest first, and the head's output at full size: three
+            residuals, then the logits of the mixture.
         """
-        x = F.relu(self.stem(_channels_last(features)))
+        with full_precision(plate):
+            features = self._features(plate, finest_mean, bands[0], fits)
+        x = F.relu(self.stem(features), inplace=True)
+        del features  # the largest tensor of all
         skips = []
         for level, block in enumerate(self.encoder):
             if level > 0:
                 pooled = F.avg_pool2d(x, 2, ceil_mode=True)
-                x = F.relu(self.down[level - 1](torch.cat([pooled, _channels_last(bands[level])], 1)))
+                joined = torch.cat([pooled, _channels_last(bands[level])], 1)
+                x = F.relu(self.down[level - 1](joined), inplace=True)
             x = block(x)
             skips.append(x)
         skips.pop()
@@ -152,13 +157,12 @@ class Pyramid(PlateModel):
             skip = skips.pop()
             x = self.decoder[level](skip + _upsample(self.up[level](x), skip))
             corrections.insert(0, self.correction[level](x))
-        return corrections, self.head(x)
+        return corrections, F.pixel_shuffle(self.head(x), self.factor)
 
-    def _mix(self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], head: Tensor) -> Tensor:
+    def _mix(self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], outputs: Tensor) -> Tensor:
         """Mix per pixel the direct residual, the smooth estimates and the local fits, in LSB."""
-        shuffled = F.pixel_shuffle(head.float(), self.factor)
-        weights = torch.softmax(shuffled[:, 3:], 1)
-        residual = weights[:, :1] * shuffled[:, :3]
+        weights = torch.softmax(outputs[:, 3:], 1)
+        residual = weights[:, :1] * outputs[:, :3]
         candidates = [*smooth, *fits]
         for i, candidate in enumerate(candidates):
             if i < len(smooth):

@@ -1,0 +1,185 @@
+"""From expanded code values to the samples of the file, and back: where the promise is kept and checked.
+
+Going there: signal, colour conversion where one is asked for, rounding to the file's sample type. Each band of
+rows is taken back at once; what would not return to its code value is moved towards it until it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitexpand.code_values import (
+    HALF_BIN,
+    STORAGE_DTYPE,
+    Bins,
+    Codes,
+    Floats,
+    Storage,
+    bins,
+    from_signal,
+    peak,
+    requantise,
+    to_signal,
+)
+from bitexpand.color import Conversion
+from bitexpand.errors import GuardError
+from bitexpand.frames import Pixels
+
+_BAND_ROWS = 128  # keeps the temporaries of an 8K frame small, and in the cache
+_RETREAT = (0.75, 0.5, 0.25, 0.0)  # shares of the move that a sample falls back to, in turn
+_BOUND_TOLERANCE = 1e-2  # LSB: what float32 colour conversions there and back may add to a wider bound
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How a file's samples compare with the source.
+
+    Attributes:
+        samples: colour samples compared.
+        mismatched: samples that do not round to the source's code value (bound 0.5), or lie beyond the bound.
+        not_finite: samples that are NaN or Inf.
+        largest_move: largest distance from the code value, in LSB, of the finite samples.
+    """
+
+    samples: int
+    mismatched: int
+    not_finite: int
+    largest_move: float
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How expanded code values become file samples.
+
+    Attributes:
+        bits: bits of the source.
+        storage: sample type of the file.
+        bound: largest move in LSB that is allowed.
+        conversion: from the plate's space to the file's; None where they are the same.
+    """
+
+    bits: int
+    storage: Storage
+    bound: float = HALF_BIN
+    conversion: Conversion | None = None
+
+    def limits(self) -> Bins:
+        """Return the bins for the engine, tightened to the file's sample type where nothing lies between."""
+        return bins(self.bits, self.bound, "float" if self.conversion else self.storage)
+
+    def encode(self, expanded_cv: Floats, codes: Codes) -> Pixels:
+        """Return the colour samples of the file.
+
+        Args:
+            expanded_cv: float32 (H, W, C), in LSB, C 1 or 3.
+            codes: uint16 (H, W, C), the source.
+
+        Returns:
+            (H, W, C) in the storage's dtype; C becomes 3 where a grey plate meets a conversion that mixes
+            channels.
+
+        Raises:
+            GuardError: samples that the storage cannot hold within their bound.
+        """
+        height, width, channels = codes.shape
+        pixels = np.empty((height, width, self.channels(channels)), STORAGE_DTYPE[self.storage])
+        lost = 0
+        for rows in _bands(height):
+            pixels[rows], still_bad = self._encode_band(expanded_cv[rows], codes[rows])
+            lost += still_bad
+        if lost:
+            raise GuardError(
+                f"{lost} pixels cannot be held in {self.storage} samples within {self.bound} LSB of the source;"
+                " use --depth float, or a wider --bound"
+            )
+        return pixels
+
+    def decode(self, pixels: Pixels, channels: int) -> Floats:
+        """Return file samples, (H, W, 1 or 3), as float32 (H, W, channels) code values in LSB, not rounded."""
+        signal = self._as_float(pixels)
+        if self.conversion:
+            signal = self.conversion.invert(np.ascontiguousarray(_as_rgb(signal)))
+        return from_signal(signal[..., :channels], self.bits)
+
+    def compare(self, pixels: Pixels, codes: Codes) -> Faults:
+        """Compare the colour samples of a file, (H, W, 1 or 3), with the source's (H, W, C) code values."""
+        mismatched, not_finite, largest = 0, 0, 0.0
+        for rows in _bands(codes.shape[0]):
+            decoded_cv = self.decode(pixels[rows], codes.shape[2])
+            mismatched += int(self._broken(decoded_cv, codes[rows]).sum())
+            not_finite += int((~np.isfinite(pixels[rows])).sum())
+            moved = np.abs(decoded_cv - codes[rows])
+            largest = max(largest, float(moved[np.isfinite(moved)].max(initial=0)))
+        return Faults(codes.size, mismatched, not_finite, largest)
+
+    def channels(self, channels: int) -> int:
+        """Return how many colour channels the file has for a source of ``channels``."""
+        return 3 if self.conversion and self.conversion.mixes_channels else channels
+
+    def _encode_band(self, band_cv: Floats, codes: Codes) -> tuple[Pixels, int]:
+        pixels = self._store(band_cv)
+        broken = self._broken(self.decode(pixels, codes.shape[2]), codes).any(axis=2)
+        for share in _RETREAT:
+            if not broken.any():
+                break
+            # With channels mixed, one sample out of its bin can be another's doing: the whole pixel moves.
+            source_cv = codes[broken][None].astype(np.float32)
+            retreated = self._store(source_cv + np.float32(share) * (band_cv[broken][None] - source_cv))
+            pixels[broken] = retreated[0]
+            still = self._broken(self.decode(retreated, codes.shape[2]), codes[broken][None]).any(axis=2)
+            broken[broken] = still[0]
+        return pixels, int(broken.sum())
+
+    def _store(self, band_cv: Floats) -> Pixels:
+        """Convert float32 (h, w, C) code values in LSB and round them to the file's sample type."""
+        signal = to_signal(band_cv, self.bits)
+        if self.conversion:
+            signal = self.conversion.apply(np.ascontiguousarray(_as_rgb(signal)))
+            signal = signal[..., : self.channels(band_cv.shape[2])]
+        if self.storage == "uint16":
+            return np.rint(np.clip(signal, 0, 1) * np.float32(65535)).astype(np.uint16)
+        with np.errstate(over="ignore"):  # beyond half becomes Inf, which is not in any bin
+            return signal.astype(STORAGE_DTYPE[self.storage])
+
+    def _as_float(self, pixels: Pixels) -> Floats:
+        if pixels.dtype == np.uint16:
+            return pixels.astype(np.float32) / np.float32(65535)
+        return pixels.astype(np.float32)
+
+    def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
+        if self.bound <= HALF_BIN:
+            return requantise(np.clip(decoded_cv, 0, peak(self.bits))) != codes
+        return ~(np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE)
+
+
+def encode_alpha(alpha: Codes, bits: int, storage: Storage) -> Pixels:
+    """Return alpha samples for the file: the same share of full, (H, W, 1), nothing multiplied.
+
+    Raises:
+        GuardError: the storage would not give the source's alpha back.
+    """
+    signal = alpha / float(peak(bits))
+    stored = np.rint(signal * 65535) if storage == "uint16" else signal
+    pixels = stored.astype(STORAGE_DTYPE[storage])
+    if not np.array_equal(decode_alpha(pixels, bits), alpha):
+        raise GuardError(f"{storage} samples are too coarse for a {bits}-bit alpha; use --depth float")
+    return pixels
+
+
+def decode_alpha(pixels: Pixels, bits: int) -> npt.NDArray[np.float32]:
+    """Return alpha samples of a file as the source's rounded code values, float32 (H, W, 1)."""
+    scale = peak(bits) / (65535 if pixels.dtype == np.uint16 else 1)
+    return requantise((pixels.astype(np.float64) * scale).astype(np.float32))
+
+
+def _bands(height: int) -> Iterator[slice]:
+    for start in range(0, height, _BAND_ROWS):
+        yield slice(start, start + _BAND_ROWS)
+
+
+def _as_rgb(signal: Floats) -> Floats:
+    return np.repeat(signal, 3, axis=2) if signal.shape[2] == 1 else signal

@@ -64,7 +64,7 @@ def codes_in_container(values: npt.NDArray[np.integer], container_bits: int, bit
     if bits == container_bits:
         return values.astype(np.uint16)
     step = np.float32(peak(container_bits) / peak(bits))  # container steps in one LSB
-    codes = requantise(values.astype(np.float32) / step)
+    codes = requantise(np.divide(values, step, dtype=np.float32))
     if np.abs(codes * step - values).max(initial=0) <= _CONTAINER_TOLERANCE:
         return codes.astype(np.uint16)
     shift = container_bits - bits
@@ -105,7 +105,9 @@ def bins(bits: int, bound: float = HALF_BIN, storage: Storage = "float") -> Bins
     if not MIN_BITS <= bits <= MAX_BITS:
         raise UsageError(f"{bits} bits a sample; sources of {MIN_BITS} to {MAX_BITS} bits can be expanded")
     if not EDGE_MARGIN < bound <= peak(bits):
-        raise UsageError(f"--bound {bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin itself")
+        raise UsageError(
+            f"--bound {bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin itself"
+        )
     code = np.arange(peak(bits) + 1, dtype=np.float64)
     reach = bound - EDGE_MARGIN
     lower = np.maximum(code - reach, 0) / peak(bits)

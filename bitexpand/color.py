@@ -4,19 +4,22 @@ The network works in the plate's own encoding. What happens to the code values b
 a deterministic OpenColorIO conversion from here, which can be walked backwards to check a written frame.
 """
 
+# PyOpenColorIO is a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import PyOpenColorIO as ocio
+import PyOpenColorIO as ocio  # noqa: N813  lower case, as in OpenColorIO's own documentation
 
 from bitexpand.errors import BitexpandError, ColorError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.shipped import shipped_file
@@ -80,7 +83,7 @@ class ColorConfig:
         error.args = (f"{error} (in the config {self.name})",)
         raise error
 
-    def _spaces(self) -> Iterator[ocio.ColorSpace]:
+    def _spaces(self) -> Iterable[ocio.ColorSpace]:
         return self._config.getColorSpaces(ocio.SEARCH_REFERENCE_SPACE_ALL, ocio.COLORSPACE_ALL)
 
 
@@ -216,9 +219,11 @@ def _identity(config: ocio.Config, source: str) -> str:
 
 
 def _run(processor: ocio.CPUProcessor, plate: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    assert plate.ndim == 3 and plate.shape[2] == 3 and plate.dtype == np.float32, plate.shape
+    assert plate.shape[2:] == (3,), plate.shape
     result = np.empty(plate.shape, np.float32) if out is None else out
-    assert result.shape == plate.shape and result.dtype == np.float32 and result.flags.c_contiguous
+    assert plate.dtype == result.dtype == np.float32, (plate.dtype, result.dtype)
+    # Of a strided array OpenColorIO would convert a copy, and the caller would see nothing.
+    assert result.flags.c_contiguous, "out must be contiguous"
     if result is not plate:
         np.copyto(result, plate)
     with _refusals("OpenColorIO cannot convert the frame"):

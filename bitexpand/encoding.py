@@ -122,7 +122,7 @@ class Encoding:
 
     def _encode_band(self, band_cv: Floats, codes: Codes) -> tuple[Pixels, int]:
         pixels = self._store(band_cv)
-        broken = self._broken(self.decode(pixels, codes.shape[2]), codes).any(axis=2)
+        broken = self._broken_pixels(pixels, codes)
         for share in _RETREAT:
             if not broken.any():
                 break
@@ -130,8 +130,7 @@ class Encoding:
             source_cv = codes[broken][None].astype(np.float32)
             retreated = self._store(source_cv + np.float32(share) * (band_cv[broken][None] - source_cv))
             pixels[broken] = retreated[0]
-            still = self._broken(self.decode(retreated, codes.shape[2]), codes[broken][None]).any(axis=2)
-            broken[broken] = still[0]
+            broken[broken] = self._broken_pixels(retreated, codes[broken][None])[0]
         return pixels, int(broken.sum())
 
     def _store(self, band_cv: Floats) -> Pixels:
@@ -147,13 +146,19 @@ class Encoding:
 
     def _as_float(self, pixels: Pixels) -> Floats:
         if pixels.dtype == np.uint16:
-            return pixels.astype(np.float32) / np.float32(65535)
+            return np.divide(pixels, np.float32(65535), dtype=np.float32)
         return pixels.astype(np.float32)
+
+    def _broken_pixels(self, pixels: Pixels, codes: Codes) -> npt.NDArray[np.bool_]:
+        decoded_cv = self.decode(pixels, codes.shape[2])
+        # Inf, from an overflow of half, can decode to a value that clips into the top bin.
+        return self._broken(decoded_cv, codes).any(axis=2) | ~np.isfinite(pixels).all(axis=2)
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
         if self.bound <= HALF_BIN:
             return requantise(np.clip(decoded_cv, 0, peak(self.bits))) != codes
-        return ~(np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE)
+        within: npt.NDArray[np.bool_] = np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE
+        return ~within  # NaN is not within anything
 
 
 def encode_alpha(alpha: Codes, bits: int, storage: Storage) -> Pixels:

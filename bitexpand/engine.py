@@ -22,7 +22,7 @@ from bitexpand.errors import DeviceError, GuardError, MemoryShortageError, Usage
 from bitexpand.guard import Guard, GuardReport
 from bitexpand.models import registry
 from bitexpand.models.smooth import edge_gated_blur
-from bitexpand.tiling import Tile, check_overlap, check_tile, smallest_tile, tiles
+from bitexpand.tiling import check_overlap, check_tile, smallest_tile, tiles
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -158,7 +158,9 @@ class Expander:
         try:
             guarded_cv = guard(plate_codes, estimate_cv[0])
         except GuardError as error:
-            raise GuardError(f"model {self.model_name}: {error}; nothing was written for this frame") from error
+            raise GuardError(
+                f"model {self.model_name}: {error}; nothing was written for this frame"
+            ) from error
         return guarded_cv.permute(1, 2, 0).contiguous().cpu()
 
     def _estimate(self, plate_cv: Tensor, peak_cv: int) -> Tensor:
@@ -210,7 +212,9 @@ def find_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise DeviceError(f"--device {name}: give auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto")
+        raise DeviceError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
     if kind == "mps" and not has_mps:
         raise DeviceError("--device mps: this machine has no Metal device; use cpu or auto")
     return torch.device(name)
@@ -226,7 +230,9 @@ def _checked_codes(plate_cv: npt.NDArray[np.integer], bits: int | None) -> tuple
     if codes.ndim != 3 or codes.shape[2] not in (1, 3) or codes.size == 0:
         raise UsageError(f"plate_cv has shape {plate_cv.shape}; give (H, W), (H, W, 1) or (H, W, 3)")
     if codes.max() > peak(bits):
-        raise UsageError(f"plate_cv holds {codes.max()}, above {peak(bits)}, the largest {bits}-bit code value")
+        raise UsageError(
+            f"plate_cv holds {codes.max()}, above {peak(bits)}, the largest {bits}-bit code value"
+        )
     return codes.astype(np.uint16), bits
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +128,10 @@ class FrameInfo:
         """Return the metadata that stays true of an expanded frame."""
         return tuple(entry for entry in self.attributes if not _STALE.match(entry.name))
 
+    def icc_profile(self) -> tuple[Attribute, ...]:
+        """Return the embedded ICC profile, for a file that keeps the encoding."""
+        return tuple(entry for entry in self.attributes if entry.name == "ICCProfile")
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -161,7 +165,9 @@ def read_frame(path: Path) -> Frame:
         pixels = reader.read_image(0, 0, 0, len(info.channels), reader.spec().format)
         problem = reader.geterror()
         if pixels is None or problem:
-            raise PlateError(f"{path}: pixels cannot be read ({_first_line(problem)}); copy or render it again")
+            raise PlateError(
+                f"{path}: pixels cannot be read ({_first_line(problem)}); copy or render it again"
+            )
         if reader.seek_subimage(1, 0):
             raise PlateError(f"{path}: holds more than one image; extract the one to expand")
         reader.geterror()  # the seek beyond the only image is no error of the file's
@@ -220,8 +226,9 @@ def write_frame(
     info: FrameInfo,
     attributes: Iterable[Attribute] = (),
     compression: str | None = None,
-) -> Frame:
-    """Write a frame so that it is seen complete or not at all, and return it as read back.
+    check: Callable[[Pixels], None] | None = None,
+) -> None:
+    """Write a frame so that it is seen complete or not at all, and read back before it is seen.
 
     Args:
         path: the file; its extension chooses the format. Its folder must exist.
@@ -229,6 +236,7 @@ def write_frame(
         info: channels, windows and alpha convention to write.
         attributes: the whole metadata of the new file.
         compression: one of COMPRESSIONS; None is the format's first.
+        check: raises if the pixels read back will not do; None demands that they equal ``pixels``.
 
     Raises:
         DiskFullError: there is no room left.
@@ -242,14 +250,17 @@ def write_frame(
         _write(temporary, format_name, spec, pixels)
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        stored = _read_back(temporary, pixels, exact=not is_lossy(compression))
+        stored_pixels = _read_back(temporary, pixels.shape)
+        if check:
+            check(stored_pixels)
+        elif not _same_bits(stored_pixels, pixels):
+            raise WriteError("the written file does not read back as what was written")
         temporary.replace(path)
     except (OSError, WriteError) as error:
         raise _write_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return stored
 
 
 def _open(path: Path) -> tuple[Any, FrameInfo]:
@@ -281,7 +292,9 @@ def _check_file(path: Path) -> None:
         raise PlateError(f"{path}: is empty (0 bytes); copy or render it again")
     known = any(head.startswith(magic) for magics in _MAGIC.values() for magic in magics)
     if not (known or (head[:4] == b"RIFF" and head[8:] == b"WEBP") or path.suffix.lower() == ".tga"):
-        raise PlateError(f"{path}: not an image that bitexpand reads; accepted are {', '.join(SOURCE_FORMATS)}")
+        raise PlateError(
+            f"{path}: not an image that bitexpand reads; accepted are {', '.join(SOURCE_FORMATS)}"
+        )
 
 
 def _describe(path: Path, reader: Any) -> FrameInfo:  # noqa: ANN401  (ImageInput)
@@ -346,14 +359,21 @@ def _write(path: Path, format_name: str, spec: Any, pixels: Pixels) -> None:  # 
         raise WriteError(problem or writer.geterror())
 
 
-def _read_back(path: Path, pixels: Pixels, exact: bool) -> Frame:
+def _read_back(path: Path, shape: tuple[int, ...]) -> Pixels:
     try:
         stored = read_frame(path)
     except PlateError as error:
         raise WriteError(f"the written file is not complete ({error})") from error
-    if stored.pixels.shape != pixels.shape or (exact and stored.pixels.tobytes() != pixels.tobytes()):
-        raise WriteError("the written file does not read back as what was written")
-    return stored
+    if stored.pixels.shape != shape:
+        raise WriteError("the written file does not read back in the size that was written")
+    return stored.pixels
+
+
+def _same_bits(a: Pixels, b: Pixels) -> bool:
+    raw = np.dtype(f"u{a.dtype.itemsize}")
+    return a.dtype == b.dtype and all(
+        np.array_equal(x.view(raw), y.view(raw)) for x, y in zip(a, b, strict=True)
+    )
 
 
 def _write_error(path: Path, error: Exception) -> WriteError:

@@ -82,16 +82,16 @@ def check_plate(info: frames.FrameInfo, bits: int | None) -> int | None:
     alpha_at = info.channels.index("A") if "A" in info.channels else None
     color = tuple(c for c in info.channels if c != "A")
     if color not in _COLOR_CHANNELS:
-        raise PlateError(f"{name}: has channels {', '.join(info.channels)}; accepted are grey or RGB, with or without A")
+        raise PlateError(
+            f"{name}: has channels {', '.join(info.channels)}; accepted are grey or RGB, with or without A"
+        )
     return alpha_at
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as hexadecimal."""
+    digest = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
     with path.open("rb") as file:
-        if hasattr(hashlib, "file_digest"):
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()  # Python 3.10
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -23,7 +23,9 @@ def fingerprint(settings_digest: str, source_digest: str) -> str:
     return digest({"version": bitexpand.__version__, "settings": settings_digest, "source": source_digest})
 
 
-def attributes(frame_fingerprint: str, facts: Mapping[str, str | float | int | None]) -> tuple[Attribute, ...]:
+def attributes(
+    frame_fingerprint: str, facts: Mapping[str, str | float | int | None]
+) -> tuple[Attribute, ...]:
     """Return the metadata to write: ``Software``, which every format keeps, and ``bitexpand:*`` for the facts.
 
     Args:

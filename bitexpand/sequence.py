@@ -330,6 +330,5 @@ def _identities(paths: Iterable[Path]) -> Iterator[str]:
         folder, name = os.path.split(path)
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)
-        yield (
-            os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[folder], name)
-        ).casefold()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[folder], name)
+        yield real.casefold()

@@ -5,6 +5,9 @@
 Everything that is added stands in the tables below. README.md beside this file names the documents.
 """
 
+# PyOpenColorIO is a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,8 +31,7 @@ LATER_CURVES = ("D-Log - Curve",)
 # values (SUP 3.x) and exposure values. t = c log10(a x + b) + d above the cut, e x + f below it; e and f
 # follow from the rest, as the two parts meet with the same slope. ARRI gives no row above EI 1600: the
 # camera rolls its highlights off there and the formula does not hold. EI 800 is in the pinned config.
-LOGC3_COLUMNS = ("cut", "a", "b", "c", "d")
-LOGC3 = {
+LOGC3 = {  # EI: cut, a, b, c, d
     160: (0.005561, 5.555556, 0.080216, 0.269036, 0.381991),
     200: (0.006208, 5.555556, 0.076621, 0.266007, 0.382478),
     250: (0.006871, 5.555556, 0.072941, 0.262978, 0.382966),

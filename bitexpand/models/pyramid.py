@@ -159,7 +159,9 @@ class Pyramid(PlateModel):
             corrections.insert(0, self.correction[level](x))
         return corrections, F.pixel_shuffle(self.head(x), self.factor)
 
-    def _mix(self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], outputs: Tensor) -> Tensor:
+    def _mix(
+        self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], outputs: Tensor
+    ) -> Tensor:
         """Mix per pixel the direct residual, the smooth estimates and the local fits, in LSB."""
         weights = torch.softmax(outputs[:, 3:], 1)
         residual = weights[:, :1] * outputs[:, :3]
@@ -223,4 +225,6 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs, and faster on tensor cores
+    return x.contiguous(
+        memory_format=torch.channels_last
+    )  # a third faster on CPUs, and faster on tensor cores

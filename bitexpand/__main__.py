@@ -1,0 +1,5 @@
+"""``python -m bitexpand``."""
+
+from bitexpand.cli import main
+
+main()

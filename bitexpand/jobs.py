@@ -1,0 +1,210 @@
+"""What is to be done: the settings of a run, and the plan of source and target files that follows from a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from bitexpand import frames, sequence, stills
+from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage
+from bitexpand.errors import BitexpandError, UsageError
+from bitexpand.plate import check_plate
+
+Existing: TypeAlias = Literal["skip", "overwrite", "error"]
+OnMissing: TypeAlias = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How frames are expanded; the command line's options of the same names.
+
+    Attributes:
+        model: a name of ``bitexpand models``, or a weights file.
+        device, precision, strength, tile, overlap, post_smooth, threads: as ``Expander`` takes them.
+        bound: largest move in LSB; 0.5 is the bin itself.
+        bits: true bit depth of the sources; None takes it from each file.
+        config: OpenColorIO config; None is $OCIO, else the pinned built-in.
+        in_space: the plates' colour space; out_space: the files'. None keeps the encoding as it is.
+        depth: sample type of the files; None is half (float above 8 bits) for EXR, uint16 for the others.
+        compression: one of the format's; None is its default.
+        existing: what to do where a target exists: skip what this very run would write again, overwrite, error.
+
+    Raises:
+        UsageError: a value out of range, or values that do not go together.
+    """
+
+    model: str = "pyramid"
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    strength: float = 1.0
+    bound: float = HALF_BIN
+    bits: int | None = None
+    config: str | None = None
+    in_space: str | None = None
+    out_space: str | None = None
+    depth: Storage | None = None
+    compression: str | None = None
+    tile: int | None = None
+    overlap: int | None = None
+    post_smooth: float = 0.0
+    existing: Existing = "skip"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not MIN_BITS <= self.bits <= MAX_BITS:
+            raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
+        if not self.bound > EDGE_MARGIN:
+            raise UsageError(
+                f"--bound {self.bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin"
+            )
+        if self.out_space and not self.in_space:
+            raise UsageError(
+                "--out-space needs --in-space, the colour space of the plate; it is never guessed"
+            )
+        if self.config and not self.in_space:
+            raise UsageError("--config does nothing without --in-space")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: give 1 or more")
+        if self.compression and frames.is_lossy(self.compression) and self.bound <= HALF_BIN:
+            raise UsageError(
+                f"--compression {self.compression} is lossy and would move values out of their bins;"
+                " take a lossless one, or allow it with a wider --bound"
+            )
+
+    def storage(self, bits: int, target: Path) -> Storage:
+        """Return the sample type of a target for a source of ``bits`` bits."""
+        if frames.output_format(target) != "openexr":
+            return "uint16"
+        return self.depth or ("half" if bits <= 8 else "float")
+
+    def check_target(self, target: Path) -> None:
+        """Raise UsageError unless the target's format can hold the depth and compression asked for."""
+        format_name = frames.output_format(target)
+        accepted = ("half", "float") if format_name == "openexr" else ("uint16",)
+        if self.depth and self.depth not in accepted:
+            raise UsageError(f"--depth {self.depth}: a {target.suffix} file takes {' or '.join(accepted)}")
+        if self.compression:
+            frames.check_compression(self.compression, format_name)
+
+    def pixel_settings(self) -> dict[str, object]:
+        """Return what the pixels of a frame depend on, apart from the model and the config's text."""
+        values = {
+            name: value for name, value in asdict(self).items() if name in Settings.__dataclass_fields__
+        }
+        for name in ("model", "device", "existing", "threads", "config"):
+            values.pop(name)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Settings):
+    """A sequence or a single file to expand.
+
+    Attributes:
+        input: pattern of the source (``shot_####.png``, ``%04d``, ``@@@@``, ``$F4``, a glob) or one file.
+        output: pattern of the result; its extension chooses the format.
+        frames: range such as ``1001-1100x2``; None is all that are there.
+        on_missing: "error" stops before anything is written; "skip" goes on without them.
+    """
+
+    input: str
+    output: str
+    frames: str | None = None
+    on_missing: OnMissing = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Settings):
+    """Unrelated stills to expand.
+
+    Attributes:
+        inputs: files, folders and globs.
+        folder: where results go, sub-folders mirrored.
+        recursive: look into sub-folders of folders.
+        list_file: a text file with one path a line, or None.
+        extension: of the results, with its dot.
+    """
+
+    inputs: tuple[str, ...]
+    folder: Path
+    recursive: bool = False
+    list_file: Path | None = None
+    extension: str = ".exr"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One frame: its number, if it has one, its source and its target."""
+
+    number: int | None
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The frames of a run.
+
+    Attributes:
+        tasks: in the order of the range.
+        missing: frame numbers that are not there and will be left out.
+        uniform: all frames must agree in size, channels and bit depth.
+    """
+
+    tasks: tuple[Task, ...]
+    missing: tuple[int, ...] = ()
+    uniform: bool = True
+
+
+def plan_sequence(job: Job) -> Plan:
+    """Find the frames of a sequence and where each goes.
+
+    Raises:
+        MissingInputError: frames, or all of them, are not there.
+        UsageError: a pattern, range or output that cannot be used.
+    """
+    found = sequence.find_frames(job.input, job.frames, job.on_missing)
+    sequence.check_output(job.output, found)
+    tasks = tuple(
+        Task(f.number, f.path, sequence.output_path(job.output, f.number, f.path)) for f in found.present
+    )
+    return _checked(Plan(tasks, found.missing), job)
+
+
+def plan_batch(batch: Batch) -> Plan:
+    """Find the stills of a batch and where each goes; raises as ``plan_sequence``."""
+    found = stills.find_stills(batch.inputs, batch.recursive, batch.list_file, frames.SOURCE_EXTENSIONS)
+    pairs = stills.still_outputs(found, batch.folder, batch.extension)
+    return _checked(Plan(tuple(Task(None, source, target) for source, target in pairs), uniform=False), batch)
+
+
+def _checked(plan: Plan, settings: Settings) -> Plan:
+    for target in {task.target.suffix: task.target for task in plan.tasks}.values():
+        settings.check_target(target)
+    if settings.existing == "error":
+        there = [task.target for task in plan.tasks if task.target.exists()]
+        if there:
+            raise UsageError(f"{len(there)} of {len(plan.tasks)} outputs exist, the first is {there[0]}")
+    return plan
+
+
+def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
+    """Check the headers of all frames, yielding a line for each and whether it is a fault."""
+    expected: tuple[object, ...] | None = None
+    for task in plan.tasks:
+        try:
+            info = frames.read_info(task.source)
+            check_plate(info, settings.bits)
+        except BitexpandError as error:
+            yield f"FAULT {error}", True
+            continue
+        shape = (info.data, info.channels, settings.bits or info.bits)
+        expected = expected or shape
+        size = f"{info.data.width}x{info.data.height} {''.join(info.channels)} {shape[2]} bits"
+        if plan.uniform and shape != expected:
+            yield f"FAULT {task.source}: is {size}, unlike the first frame", True
+            continue
+        storage = settings.storage(settings.bits or info.bits, task.target)
+        yield f"{task.source} ({size}) -> {task.target} ({storage})", False

@@ -1,0 +1,289 @@
+"""A plan from files to files: bounded stages that read, expand and write at the same time.
+
+The only module that sees all stages. Frames are read ahead by a thread, expanded in the calling thread, encoded,
+written and read back by threads; a handful is in flight, however long the shot. A frame counts as done only when
+its file lies complete under its name, so any run can be stopped anywhere and started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+
+from bitexpand import color, frames, provenance
+from bitexpand.code_values import Codes
+from bitexpand.encoding import Encoding, encode_alpha
+from bitexpand.engine import Expanded, Expander
+from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError, WriteError
+from bitexpand.frames import Attribute
+from bitexpand.jobs import Job, Plan, Settings, Task, plan_sequence
+from bitexpand.plate import Plate, file_digest, pixel_shape, read_plate
+from bitexpand.results import FrameResult, Timing
+
+_WRITERS = 2
+_LARGE_FRAME = (
+    16 << 20
+)  # pixels; from here on one frame a stage is in flight, to keep an 8K shot within 6 GiB
+
+
+def expand_sequence(job: Job) -> Iterator[FrameResult]:
+    """Expand a sequence, yielding a result a frame in the order of the range.
+
+    Raises:
+        BitexpandError: nothing could be started (see ``plan_sequence`` and ``Expander``), or the disk is full.
+    """
+    return run(plan_sequence(job), job)
+
+
+def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
+    """Carry a plan out, yielding a result a frame in its order.
+
+    A frame that fails does not stop the others. Closing the iterator, or an exception in the caller's thread such
+    as KeyboardInterrupt, lets the frames that are being written finish and drops the others; no partial file stays.
+
+    Raises:
+        UsageError: a setting that fits none of the frames.
+        DiskFullError: raised after the frame that met it was yielded as failed.
+    """
+    work = _Work(settings)
+    for folder in sorted({task.target.parent for task in plan.tasks}):
+        frames.prepare_folder(folder)
+    with _pool(1) as readers, _pool(_WRITERS) as writers:
+        yield from _flow(plan, work, readers, writers)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A task after the read stage; ``plate`` is None where the target is already there."""
+
+    task: Task
+    plate: Plate | None
+    source_digest: str
+    fingerprint: str
+    seconds: float
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _flow(
+    plan: Plan, work: _Work, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
+) -> Iterator[FrameResult]:
+    waiting = deque(plan.tasks)
+    reading: deque[tuple[Task, Future[_Loaded]]] = deque()
+    writing: deque[tuple[Task, Future[FrameResult]]] = deque()
+    in_flight = 1
+    expected: tuple[object, ...] | None = None
+    while waiting or reading:
+        while waiting and len(reading) <= in_flight:
+            task = waiting.popleft()
+            reading.append((task, readers.submit(work.load, task)))
+        task, loading = reading.popleft()
+        try:
+            loaded = loading.result()
+            if plan.uniform and loaded.plate:
+                expected = expected or pixel_shape(loaded.plate)
+                _check_shape(loaded.plate, expected)
+            writing.append((task, _expanded(work, loaded, writers)))
+        except UsageError:
+            raise
+        except BitexpandError as error:
+            writing.append((task, _finished(FrameResult(task, "failed", str(error)))))
+        else:
+            large = loaded.plate is not None and loaded.plate.codes[..., 0].size > _LARGE_FRAME
+            in_flight = 1 if large else _WRITERS
+        while writing and (len(writing) > in_flight or writing[0][1].done()):
+            yield from _result(*writing.popleft())
+    while writing:
+        yield from _result(*writing.popleft())
+
+
+def _expanded(work: _Work, loaded: _Loaded, writers: ThreadPoolExecutor) -> Future[FrameResult]:
+    """Expand a loaded frame here and hand it to a writer."""
+    if loaded.plate is None:
+        return _finished(FrameResult(loaded.task, "skipped", timing=Timing(loaded.seconds)))
+    started = time.perf_counter()
+    encoding = work.encoding(loaded)
+    expanded = work.expander.expand_frame(loaded.plate.codes, encoding.limits())
+    timing = Timing(loaded.seconds, time.perf_counter() - started)
+    return writers.submit(work.store, loaded, expanded, encoding, timing)
+
+
+def _result(task: Task, writing: Future[FrameResult]) -> Iterator[FrameResult]:
+    try:
+        yield writing.result()
+    except DiskFullError as error:
+        yield FrameResult(task, "failed", str(error))
+        raise
+    except BitexpandError as error:
+        yield FrameResult(task, "failed", str(error))
+
+
+def _finished(result: FrameResult) -> Future[FrameResult]:
+    future: Future[FrameResult] = Future()
+    future.set_result(result)
+    return future
+
+
+def _check_shape(plate: Plate, expected: tuple[object, ...]) -> None:
+    actual = pixel_shape(plate)
+    if actual == expected:
+        return
+    names = ("height", "width", "colour channels", "alpha", "bits")
+    changed = [f"{n} {a} instead of {e}" for n, a, e in zip(names, actual, expected, strict=True) if a != e]
+    raise PlateError(
+        f"{plate.info.path}: differs from the first frame of the sequence ({', '.join(changed)});"
+        " expand it by itself or with `bitexpand batch`"
+    )
+
+
+class _Work:
+    """What the stages of one run share: the model, the conversion, the settings' digest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._conversion = self._make_conversion()
+        self.expander = Expander(
+            settings.model,
+            device=settings.device,
+            precision=settings.precision,
+            strength=settings.strength,
+            tile=settings.tile,
+            overlap=settings.overlap,
+            post_smooth=settings.post_smooth,
+            threads=settings.threads,
+        )
+
+    def load(self, task: Task) -> _Loaded:
+        """Read stage: the source's pixels, unless its target is already there."""
+        started = time.perf_counter()
+        if not task.source.is_file():
+            raise PlateError(f"{task.source}: no such file any more")
+        source_digest = file_digest(task.source)
+        fingerprint = provenance.fingerprint(self._settings_digest, source_digest)
+        done = self._settings.existing == "skip" and _is_done(task, fingerprint)
+        plate = None if done else read_plate(task.source, self._settings.bits)
+        return _Loaded(task, plate, source_digest, fingerprint, time.perf_counter() - started)
+
+    def encoding(self, loaded: _Loaded) -> Encoding:
+        """Return how a loaded frame is encoded."""
+        bits = _plate(loaded).bits
+        storage = self._settings.storage(bits, loaded.task.target)
+        return Encoding(bits, storage, self._settings.bound, self._conversion)
+
+    def store(self, loaded: _Loaded, expanded: Expanded, encoding: Encoding, timing: Timing) -> FrameResult:
+        """Write stage: encode, write, read back."""
+        started = time.perf_counter()
+        plate, task = _plate(loaded), loaded.task
+        pixels = encoding.encode(expanded.plate_cv, plate.codes)
+        channels = ("Y",) if pixels.shape[2] == 1 else ("R", "G", "B")
+        if plate.alpha is not None:
+            alpha = encode_alpha(plate.alpha, plate.info.bits, encoding.storage)
+            pixels, channels = np.concatenate([pixels, alpha], axis=2), (*channels, "A")
+        info = replace(plate.info, channels=channels)
+        compression = self._settings.compression
+        attributes = self._attributes(loaded, encoding)
+        check = None
+        if compression and frames.is_lossy(compression):
+            check = partial(_check_lossy, codes=plate.codes, encoding=encoding)
+        frames.write_frame(task.target, pixels, info, attributes, compression, check)
+        return FrameResult(
+            task, "written", None, expanded.report, replace(timing, write=time.perf_counter() - started)
+        )
+
+    @cached_property
+    def _settings_digest(self) -> str:
+        model = {"model": self.expander.model_name, "weights": self.expander.weights_sha256}
+        config = self._config.identity if self._config else None
+        return provenance.digest(self._settings.pixel_settings() | model | {"config": config})
+
+    @cached_property
+    def _config(self) -> color.ColorConfig | None:
+        return color.load_config(self._settings.config) if self._settings.in_space else None
+
+    @cached_property
+    def _interop_id(self) -> str | None:
+        """The tag of the files' colour space, where that is known."""
+        space = self._settings.out_space or self._settings.in_space
+        return color.interop_id(self._config, space) if self._config and space else None
+
+    def _make_conversion(self) -> color.Conversion | None:
+        if not self._config or not self._settings.in_space:
+            return None
+        in_space = self._config.canonical(self._settings.in_space)
+        if not self._settings.out_space:
+            return None
+        conversion = color.conversion(self._config, in_space, self._settings.out_space)
+        return None if conversion.is_identity else conversion
+
+    def _attributes(self, loaded: _Loaded, encoding: Encoding) -> tuple[Attribute, ...]:
+        """Return the whole metadata of a written frame."""
+        settings, plate = self._settings, _plate(loaded)
+        facts = {
+            "model": self.expander.model_name,
+            "weights": self.expander.weights_sha256,
+            "strength": settings.strength,
+            "bound": encoding.bound,
+            "bits": encoding.bits,
+            "source": loaded.task.source.name,
+            "source_sha256": loaded.source_digest,
+            "settings": self._settings_digest,
+            "config": self._config.name if self._config else None,
+            "in_space": settings.in_space,
+            "out_space": settings.out_space,
+        }
+        kept = plate.info.kept_attributes()
+        is_exr = frames.output_format(loaded.task.target) == "openexr"
+        if encoding.conversion is None and not is_exr:
+            kept += plate.info.icc_profile()
+        if is_exr and self._interop_id:
+            kept += (Attribute("colorInteropID", "string", self._interop_id),)
+        return kept + provenance.attributes(loaded.fingerprint, facts)
+
+
+def _plate(loaded: _Loaded) -> Plate:
+    assert loaded.plate is not None, "a skipped frame went past the read stage"
+    return loaded.plate
+
+
+def _is_done(task: Task, fingerprint: str) -> bool:
+    """Tell whether a target is complete and what this run would write.
+
+    Raises:
+        WriteError: it is a whole file that bitexpand did not write.
+    """
+    if not task.target.exists():
+        return False
+    try:
+        stored = provenance.read_fingerprint(frames.read_frame(task.target).info)
+    except PlateError:
+        return False  # truncated: what a copy that was cut off leaves
+    if stored is None:
+        raise WriteError(
+            f"{task.target}: exists and bitexpand did not write it; choose another -o,"
+            " or replace it with --existing overwrite"
+        )
+    return stored == fingerprint
+
+
+def _check_lossy(pixels: frames.Pixels, codes: Codes, encoding: Encoding) -> None:
+    color_channels = encoding.channels(codes.shape[2])
+    faults = encoding.compare(pixels[..., :color_channels], codes)
+    if faults.mismatched or faults.not_finite:
+        raise GuardError(
+            f"the compression moves {faults.mismatched} samples by up to {faults.largest_move:.2f} LSB, beyond"
+            f" --bound {encoding.bound}; take a lossless compression or a wider bound"
+        )

@@ -4,6 +4,9 @@ The panorama is encoded first and sampled afterwards, so that the cubic filter c
 beside the sun. Every frame is computed in float and rounded once; ``--truth`` keeps what rounding drops.
 """
 
+# PyOpenColorIO is a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import argparse
@@ -113,12 +116,15 @@ def _cubic(t: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write ``pixels`` in their own type, without date or colour tag: the same bytes every time."""
+    """Write (H, W, 3) uint8 or float32 ``pixels``, with the same bytes every time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width, channels = pixels.shape
-    spec = oiio.ImageSpec(width, height, channels, pixels.dtype.name)
+    spec = oiio.ImageSpec(width, height, channels, oiio.UINT8 if pixels.dtype == np.uint8 else oiio.FLOAT)
     spec.attribute("compression", "zip")
     spec.attribute("png:compressionLevel", 9)
+    spec.attribute("DateTime", "")
+    # Otherwise OpenImageIO declares a PNG to be sRGB, which it has words for, unlike ACEScct.
+    spec.attribute("oiio:ColorSpace", "acescct_ap1")
     file = oiio.ImageOutput.create(str(path))
     if file is None or not (file.open(str(path), spec) and file.write_image(pixels) and file.close()):
         sys.exit(f"{path} cannot be written: {file.geterror() if file is not None else oiio.geterror()}")

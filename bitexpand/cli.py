@@ -193,11 +193,10 @@ def batch(progress: str, report: Path | None, dry_run: bool, extension: str, **o
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(as_json: bool, **options: Any) -> int:
     """Read written frames again and hold them against their sources; exit 1 on any fault."""
-    from bitexpand.verify import VerifyJob, check_facts, describe_check, summarize
-    from bitexpand.verify import verify as run_checks
+    from bitexpand.verify import VerifyJob, check_facts, describe_check, summarize, verify_sequence
 
     checks = []
-    for check in run_checks(VerifyJob(**options)):
+    for check in verify_sequence(VerifyJob(**options)):
         checks.append(check)
         if not as_json:
             click.echo(describe_check(check))

@@ -92,9 +92,12 @@ class Encoding:
             pixels[rows], still_bad = self._encode_band(expanded_cv[rows], codes[rows])
             lost += still_bad
         if lost:
+            advice = (
+                "use --depth float" if self.storage == "half" else "this conversion clips or folds colours"
+            )
             raise GuardError(
-                f"{lost} pixels cannot be held in {self.storage} samples within {self.bound} LSB of the source;"
-                " use --depth float, or a wider --bound"
+                f"{lost} pixels do not come back to within {self.bound} LSB of the source from {self.storage}"
+                f" samples; {advice}, or allow a wider --bound"
             )
         return pixels
 
@@ -156,7 +159,7 @@ class Encoding:
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
         if self.bound <= HALF_BIN:
-            return requantise(np.clip(decoded_cv, 0, peak(self.bits))) != codes
+            return np.not_equal(requantise(np.clip(decoded_cv, 0, peak(self.bits))), codes)
         within: npt.NDArray[np.bool_] = np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE
         return ~within  # NaN is not within anything
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from bitexpand import frames, sequence, stills
+from bitexpand import color, frames, sequence, stills
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.plate import check_plate
@@ -27,7 +27,8 @@ class Settings:
         bits: true bit depth of the sources; None takes it from each file.
         config: OpenColorIO config; None is $OCIO, else the pinned built-in.
         in_space: the plates' colour space; out_space: the files'. None keeps the encoding as it is.
-        depth: sample type of the files; None is half (float above 8 bits) for EXR, uint16 for the others.
+        depth: sample type of the files; None is uint16, and for EXR half, or float where half could not keep the
+            promise: above 8 bits, or when the colour conversion mixes channels.
         compression: one of the format's; None is its default.
         existing: what to do where a target exists: skip what this very run would write again, overwrite, error.
 
@@ -73,11 +74,14 @@ class Settings:
                 " take a lossless one, or allow it with a wider --bound"
             )
 
-    def storage(self, bits: int, target: Path) -> Storage:
-        """Return the sample type of a target for a source of ``bits`` bits."""
+    def storage(self, bits: int, target: Path, conversion: color.Conversion | None) -> Storage:
+        """Return the sample type of a target for a source of ``bits`` bits and the conversion on the way."""
         if frames.output_format(target) != "openexr":
             return "uint16"
-        return self.depth or ("half" if bits <= 8 else "float")
+        # A rounded half in one channel comes back through a matrix as an error in the others: on saturated
+        # pixels by several LSB.
+        mixes_channels = conversion is not None and conversion.mixes_channels
+        return self.depth or ("half" if bits <= 8 and not mixes_channels else "float")
 
     def check_target(self, target: Path) -> None:
         """Raise UsageError unless the target's format can hold the depth and compression asked for."""
@@ -190,9 +194,39 @@ def _checked(plan: Plan, settings: Settings) -> Plan:
     return plan
 
 
+@dataclass(frozen=True)
+class ColorPath:
+    """The colour side of a run.
+
+    Attributes:
+        config: None where no space was named.
+        conversion: from the plates' space to the files'; None where the encoding stays.
+        interop_id: tag of the files' space, where that is known for certain.
+    """
+
+    config: color.ColorConfig | None = None
+    conversion: color.Conversion | None = None
+    interop_id: str | None = None
+
+
+def color_path(settings: Settings) -> ColorPath:
+    """Load the config and make the conversion that the settings ask for.
+
+    Raises:
+        MissingInputError, UsageError, ColorError: as ``color.load_config`` and ``color.conversion``.
+    """
+    if not settings.in_space:
+        return ColorPath()
+    config = color.load_config(settings.config)
+    space = settings.out_space or settings.in_space
+    conversion = color.conversion(config, settings.in_space, space)
+    return ColorPath(config, None if conversion.is_identity else conversion, color.interop_id(config, space))
+
+
 def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
     """Check the headers of all frames, yielding a line for each and whether it is a fault."""
     expected: tuple[object, ...] | None = None
+    colors = color_path(settings)
     for task in plan.tasks:
         try:
             info = frames.read_info(task.source)
@@ -206,5 +240,5 @@ def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
         if plan.uniform and shape != expected:
             yield f"FAULT {task.source}: is {size}, unlike the first frame", True
             continue
-        storage = settings.storage(settings.bits or info.bits, task.target)
+        storage = settings.storage(settings.bits or info.bits, task.target, colors.conversion)
         yield f"{task.source} ({size}) -> {task.target} ({storage})", False

@@ -17,13 +17,13 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from bitexpand import color, frames, provenance
+from bitexpand import frames, provenance
 from bitexpand.code_values import Codes
 from bitexpand.encoding import Encoding, encode_alpha
 from bitexpand.engine import Expanded, Expander
 from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError, WriteError
 from bitexpand.frames import Attribute
-from bitexpand.jobs import Job, Plan, Settings, Task, plan_sequence
+from bitexpand.jobs import Job, Plan, Settings, Task, color_path, plan_sequence
 from bitexpand.plate import Plate, file_digest, pixel_shape, read_plate
 from bitexpand.results import FrameResult, Timing
 
@@ -155,7 +155,7 @@ class _Work:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._conversion = self._make_conversion()
+        self._color = color_path(settings)
         self.expander = Expander(
             settings.model,
             device=settings.device,
@@ -181,8 +181,9 @@ class _Work:
     def encoding(self, loaded: _Loaded) -> Encoding:
         """Return how a loaded frame is encoded."""
         bits = _plate(loaded).bits
-        storage = self._settings.storage(bits, loaded.task.target)
-        return Encoding(bits, storage, self._settings.bound, self._conversion)
+        conversion = self._color.conversion
+        storage = self._settings.storage(bits, loaded.task.target, conversion)
+        return Encoding(bits, storage, self._settings.bound, conversion)
 
     def store(self, loaded: _Loaded, expanded: Expanded, encoding: Encoding, timing: Timing) -> FrameResult:
         """Write stage: encode, write, read back."""
@@ -207,27 +208,8 @@ class _Work:
     @cached_property
     def _settings_digest(self) -> str:
         model = {"model": self.expander.model_name, "weights": self.expander.weights_sha256}
-        config = self._config.identity if self._config else None
+        config = self._color.config.identity if self._color.config else None
         return provenance.digest(self._settings.pixel_settings() | model | {"config": config})
-
-    @cached_property
-    def _config(self) -> color.ColorConfig | None:
-        return color.load_config(self._settings.config) if self._settings.in_space else None
-
-    @cached_property
-    def _interop_id(self) -> str | None:
-        """The tag of the files' colour space, where that is known."""
-        space = self._settings.out_space or self._settings.in_space
-        return color.interop_id(self._config, space) if self._config and space else None
-
-    def _make_conversion(self) -> color.Conversion | None:
-        if not self._config or not self._settings.in_space:
-            return None
-        in_space = self._config.canonical(self._settings.in_space)
-        if not self._settings.out_space:
-            return None
-        conversion = color.conversion(self._config, in_space, self._settings.out_space)
-        return None if conversion.is_identity else conversion
 
     def _attributes(self, loaded: _Loaded, encoding: Encoding) -> tuple[Attribute, ...]:
         """Return the whole metadata of a written frame."""
@@ -241,7 +223,7 @@ class _Work:
             "source": loaded.task.source.name,
             "source_sha256": loaded.source_digest,
             "settings": self._settings_digest,
-            "config": self._config.name if self._config else None,
+            "config": self._color.config.name if self._color.config else None,
             "in_space": settings.in_space,
             "out_space": settings.out_space,
         }
@@ -249,8 +231,8 @@ class _Work:
         is_exr = frames.output_format(loaded.task.target) == "openexr"
         if encoding.conversion is None and not is_exr:
             kept += plate.info.icc_profile()
-        if is_exr and self._interop_id:
-            kept += (Attribute("colorInteropID", "string", self._interop_id),)
+        if is_exr and self._color.interop_id:
+            kept += (Attribute("colorInteropID", "string", self._color.interop_id),)
         return kept + provenance.attributes(loaded.fingerprint, facts)
 
 

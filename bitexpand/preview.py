@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import OpenImageIO as oiio
 
-from bitexpand.errors import UsageError
+from bitexpand.errors import UsageError, WriteError
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -140,8 +140,8 @@ def _edge_aware_mean(plate: Float, radius: int, step: float) -> Float:
     The guided filter of He, Sun and Tang (ECCV 2010), guided by the plate itself.
     """
     mean = _box_blur(plate, radius)
-    variance = np.maximum(_box_blur(plate * plate, radius) - mean * mean, np.float32(0))
-    slope = (variance / (variance + step * step)).astype(np.float32)
+    variance = np.clip(_box_blur(plate * plate, radius) - mean * mean, 0, None, dtype=np.float32)
+    slope = variance / (variance + np.float32(step * step))
     return _box_blur(slope, radius) * plate + _box_blur(mean - mean * slope, radius)
 
 
@@ -208,9 +208,15 @@ def _page(pairs: list[tuple[Bytes, Bytes]], titles: list[str], labels: tuple[str
 
 
 def _draw_text(picture: Bytes, x: int, y: int, text: str, size: int) -> Bytes:
-    """Return ``picture`` with white ``text``, its baseline beginning at ``x`` and ``y``."""
+    """Return (H, W, 3) ``picture`` with white ``text``, whose baseline begins at ``x`` and ``y``.
+
+    Raises:
+        WriteError: OpenImageIO cannot draw, for one because its own fonts are gone.
+    """
     height, width, channels = picture.shape
     buffer = oiio.ImageBuf(oiio.ImageSpec(width, height, channels, oiio.UINT8))
     buffer.set_pixels(oiio.ROI(), np.ascontiguousarray(picture))
-    oiio.ImageBufAlgo.render_text(buffer, x, y, text, size, "DroidSans", (1.0, 1.0, 1.0))
+    # a font of OpenImageIO's own wheel, so that a machine without any fonts draws the same picture
+    if not oiio.ImageBufAlgo.render_text(buffer, x, y, text, size, "DroidSans", (1.0, 1.0, 1.0)):
+        raise WriteError(f"text cannot be drawn: {buffer.geterror()}")
     return np.asarray(buffer.get_pixels(oiio.UINT8), np.uint8)

@@ -69,7 +69,7 @@ class Check:
         return faults is not None and not (faults.mismatched or faults.not_finite or self.alpha_mismatched)
 
 
-def verify(job: VerifyJob, threads: int = 2) -> Iterator[Check]:
+def verify_sequence(job: VerifyJob, threads: int = 2) -> Iterator[Check]:
     """Check written frames, yielding what was found of each in the order of the range.
 
     Raises:

@@ -215,6 +215,16 @@ def models() -> None:
         click.echo(f"{row.name:<12}{row.summary}  [{shipped}, {row.licence}]")
 
 
+@cli.command()
+@click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("bitexpand_demo"), show_default=True, help="Folder of the results.")
+@click.option("--model", default="pyramid", show_default=True, help="A name of `bitexpand models`, or a weights FILE.")
+def demo(folder: Path, model: str) -> int:
+    """Expand the example plate, verify it, and draw a picture of before and after."""
+    from bitexpand.demo import demo as run_demo
+
+    return 0 if run_demo(folder, model, click.echo) else 1
+
+
 def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: bool) -> int:  # noqa: ANN401
     from bitexpand import progress
 

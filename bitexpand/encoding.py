@@ -159,7 +159,8 @@ class Encoding:
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
         if self.bound <= HALF_BIN:
-            return np.not_equal(requantise(np.clip(decoded_cv, 0, peak(self.bits))), codes)
+            moved_out: npt.NDArray[np.bool_] = requantise(np.clip(decoded_cv, 0, peak(self.bits))) != codes
+            return moved_out
         within: npt.NDArray[np.bool_] = np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE
         return ~within  # NaN is not within anything
 

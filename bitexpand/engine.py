@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitexpand.code_values import HALF_BIN, MAX_BITS, Bins, Codes, Floats, bins, peak
+from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Bins, Codes, Floats, bins, peak
 from bitexpand.errors import DeviceError, GuardError, MemoryShortageError, UsageError
 from bitexpand.guard import Guard, GuardReport
 from bitexpand.models import registry
@@ -84,6 +84,8 @@ class Expander:
             raise UsageError(f"--post-smooth {post_smooth}: give a sigma of 0 (none) to 32 px")
         if precision not in PRECISIONS:
             raise UsageError(f"--precision {precision}: give one of {', '.join(PRECISIONS)}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"--threads {threads}: give 1 or more")
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = find_device(device)
@@ -127,28 +129,36 @@ class Expander:
             return self._expand_tiled(codes, limits, tile)
         except (RuntimeError, MemoryError) as error:
             smaller = self._smaller_tile(tile, codes.shape)
-            if not _is_out_of_memory(error) or smaller is None:
-                raise _memory_error(error, codes.shape) from error
+            if not _is_out_of_memory(error):
+                raise
+            if smaller is None:
+                raise _memory_shortage(codes.shape) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
             return self._expand_tiled(codes, limits, smaller)
         except (RuntimeError, MemoryError) as error:
-            raise _memory_error(error, codes.shape) from error
+            if not _is_out_of_memory(error):
+                raise
+            raise _memory_shortage(codes.shape) from error
 
     def _expand_tiled(self, codes: Codes, limits: Bins, tile: int) -> Expanded:
         guard = Guard(limits, self.device, self._strength)
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._multiple))
-        expanded = torch.zeros(codes.shape) if len(pieces) > 1 else torch.empty(0)
-        for piece in pieces:
-            guarded_cv = self._expand_piece(codes[piece.window], limits.bits, guard)
-            if len(pieces) == 1:
-                expanded = guarded_cv
-            else:
-                expanded[piece.window] += guarded_cv * piece.weights()[..., None]
-        moved = torch.from_numpy(np.abs(expanded.numpy() - codes))
-        return Expanded(expanded.numpy(), guard.report(moved))
+        if len(pieces) == 1:
+            expanded_cv = self._expand_piece(codes, limits.bits, guard).numpy()
+        else:
+            # Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit
+            # value out of its bin, and white beyond white.
+            expanded_cv = np.zeros(codes.shape, np.float32)
+            for piece in pieces:
+                window = codes[piece.window]
+                moves_cv = self._expand_piece(window, limits.bits, guard).numpy() - window
+                expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
+            expanded_cv += codes
+        moved = torch.from_numpy(np.abs(expanded_cv - codes))
+        return Expanded(expanded_cv, guard.report(moved))
 
     @torch.inference_mode()
     def _expand_piece(self, codes: Codes, bits: int, guard: Guard) -> Tensor:
@@ -225,7 +235,9 @@ def _checked_codes(plate_cv: npt.NDArray[np.integer], bits: int | None) -> tuple
         raise UsageError(f"plate_cv is {plate_cv.dtype}; give uint8 or uint16 code values")
     if bits is None and plate_cv.dtype != np.uint8:
         raise UsageError(f"plate_cv is {plate_cv.dtype}: say its bit depth with bits=, up to {MAX_BITS}")
-    bits = bits or 8
+    bits = 8 if bits is None else bits
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise UsageError(f"bits={bits}: give {MIN_BITS} to {MAX_BITS}")
     codes = plate_cv[..., None] if plate_cv.ndim == 2 else plate_cv
     if codes.ndim != 3 or codes.shape[2] not in (1, 3) or codes.size == 0:
         raise UsageError(f"plate_cv has shape {plate_cv.shape}; give (H, W), (H, W, 1) or (H, W, 3)")
@@ -246,9 +258,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _memory_error(error: Exception, shape: tuple[int, ...]) -> Exception:
-    if not _is_out_of_memory(error):
-        return error
+def _memory_shortage(shape: tuple[int, ...]) -> MemoryShortageError:
     return MemoryShortageError(
         f"out of memory on a frame of {shape[1]}x{shape[0]}, even in smaller tiles; give a smaller --tile,"
         " fewer --threads, or a machine with more memory"

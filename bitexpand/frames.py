@@ -263,6 +263,13 @@ def write_frame(
             temporary.unlink(missing_ok=True)
 
 
+def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write an 8-bit PNG to look at, (H, W, 3) uint8, in display space; raises as ``write_frame``."""
+    height, width, _ = pixels.shape
+    window = Window(0, 0, width, height)
+    write_frame(path, pixels, FrameInfo(path, "png", ("R", "G", "B"), "uint8", 8, window, window))
+
+
 def _open(path: Path) -> tuple[Any, FrameInfo]:
     """Open a file by what its first bytes say it is, and describe it; the caller closes the reader."""
     _check_file(path)
@@ -325,7 +332,7 @@ def _dtype(container: str) -> str:
 def _output_spec(
     pixels: Pixels, info: FrameInfo, attributes: Iterable[Attribute], format_name: str, compression: str
 ) -> Any:  # noqa: ANN401  (ImageSpec)
-    kind = {"float16": "half", "float32": "float", "uint16": "uint16"}[str(pixels.dtype)]
+    kind = {"float16": "half", "float32": "float"}.get(str(pixels.dtype), str(pixels.dtype))
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], kind)
     spec.channelnames = info.channels
     spec.alpha_channel = info.channels.index("A") if "A" in info.channels else -1

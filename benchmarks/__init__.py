@@ -1,0 +1,1 @@
+"""What bitexpand claims, as commands that print ratios and gains."""

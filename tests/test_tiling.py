@@ -1,0 +1,92 @@
+"""Tiles: nothing is left out, nothing counts twice, and no tile is trusted at its rim."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bitexpand.errors import UsageError
+from bitexpand.tiling import Tile, check_overlap, check_tile, smallest_tile, tiles
+
+quick = settings(deadline=None, max_examples=60)
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
+    """Height, width, tile, overlap and multiple, as ``tiles`` takes them."""
+    multiple = draw(st.sampled_from([1, 2, 8, 16]))
+    overlap = multiple * draw(st.integers(1, 40 // multiple))
+    tile = smallest_tile(overlap, multiple) + multiple * draw(st.integers(0, 30))
+    sides = st.integers(1, min(5 * tile, 500))
+    return draw(sides), draw(sides), tile, overlap, multiple
+
+
+@quick
+@given(cuts())
+def test_weights_sum_to_one_at_every_pixel(cut: tuple[int, int, int, int, int]) -> None:
+    total = torch.zeros(cut[0], cut[1])
+    for tile in tiles(*cut):
+        weights = tile.weights()
+        assert 0 <= float(weights.min()) <= float(weights.max()) <= 1
+        total[tile.window] += weights
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-6)
+
+
+@quick
+@given(cuts())
+def test_tiles_start_on_the_grid_and_are_no_larger_than_asked(cut: tuple[int, int, int, int, int]) -> None:
+    height, width, side, _, multiple = cut
+    for tile in tiles(*cut):
+        for span, length in ((tile.rows, height), (tile.columns, width)):
+            assert span.start % multiple == 0
+            assert 0 <= span.start < span.stop <= length
+            assert span.stop - span.start <= side
+
+
+@quick
+@given(cuts())
+def test_the_outer_quarters_of_shared_strips_carry_no_weight(cut: tuple[int, int, int, int, int]) -> None:
+    height, width, _, overlap, _ = cut
+    quarter = overlap // 4
+    for tile in tiles(*cut):
+        for span, length in ((tile.rows, height), (tile.columns, width)):
+            weights = span.weights()
+            if span.start > 0:
+                assert not weights[:quarter].any()
+            if span.stop < length:
+                assert not weights[len(weights) - quarter :].any()
+
+
+@quick
+@given(cuts())
+def test_neighbours_are_nearly_equal_in_size(cut: tuple[int, int, int, int, int]) -> None:
+    rows = {tile.rows: tile.rows.stop - tile.rows.start for tile in tiles(*cut)}
+    *all_but_last, last = rows.values()
+    assert len(set(all_but_last)) <= 1
+    assert all(last <= side for side in all_but_last)
+
+
+def test_a_frame_that_fits_is_one_tile() -> None:
+    (tile,) = tiles(31, 64, 64, 8, 8)
+    assert isinstance(tile, Tile)
+    assert tile.window == (slice(0, 31), slice(0, 64))
+    assert tile.weights().eq(1).all()
+
+
+@pytest.mark.parametrize("tile", [7, 0, -64, 64, 575, 577, 600])
+def test_a_tile_off_the_grid_or_too_small_is_refused(tile: int) -> None:
+    with pytest.raises(UsageError, match=rf"--tile {tile}: give a multiple of 64 from 576 on .*, or auto"):
+        check_tile(tile, 256, 64)
+
+
+@pytest.mark.parametrize("overlap", [0, -8, 7, 9])
+def test_an_overlap_off_the_grid_is_refused(overlap: int) -> None:
+    with pytest.raises(UsageError, match=f"--overlap {overlap}: give a multiple of 8 px, 8 at least"):
+        check_overlap(overlap, 8)
+
+
+def test_the_smallest_tile_is_accepted() -> None:
+    check_overlap(8, 8)
+    check_tile(smallest_tile(8, 8), 8, 8)

@@ -14,27 +14,26 @@ import shutil
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import OpenImageIO as oiio
 import psutil
 
+from bitexpand import sniff
 from bitexpand.errors import (
     DiskFullError,
-    MissingInputError,
+    MemoryShortageError,
     PlateError,
     UnknownNameError,
     UsageError,
     WriteError,
 )
+from bitexpand.header import Attribute, Frame, FrameInfo, Pixels, Window, legible
 
-Pixels = npt.NDArray[np.generic]
-
-MAX_IMAGE_MB = 4096  # uncompressed, 32 bits a sample: 16k x 16k RGBA; above, a header is taken for corrupt
+MAX_IMAGE_MB = 4096  # pixels as stored, 37k x 37k of 8-bit RGB; above, a header is taken for corrupt
 SOURCE_FORMATS = {
     "png": (".png",),
     "jpeg": (".jpg", ".jpeg", ".jpe"),
@@ -54,91 +53,14 @@ COMPRESSIONS = {
 }
 LOSSY_COMPRESSIONS = frozenset({"pxr24", "b44", "b44a", "dwaa", "dwab"})
 
-_MAGIC = {
-    "png": (b"\x89PNG\r\n\x1a\n",),
-    "jpeg": (b"\xff\xd8\xff",),
-    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    "bmp": (b"BM",),
-    "dpx": (b"SDPX", b"XPDS"),
-    "openexr": (b"\x76\x2f\x31\x01",),
-}
-# What describes the old file's encoding or a colour it may no longer have must not reach the new file.
-_STALE = re.compile(
-    r"(?i)^(oiio:|png:|tiff:|jpeg:|bmp:|targa:|webp:|openexr:|exif:colorspace|compression$|planarconfig$|software$"
-    r"|colorinteropid$|chromaticities$|iccprofile|cicp$|dpx:(transfer|colorimetric|packing|imagedescriptor"
-    r"|signal|version|dittokey|endof|timecode|userbits)|screenwindow|worldto|adoptedneutral$|whiteluminance$)"
-)
 _TEMPORARY = re.compile(r"^\.bitexpand-(?P<host>[\w.]+)-(?P<pid>\d+)-\d+\.\w+$")
 _HOST = re.sub(r"[^\w.]", "_", socket.gethostname())[:40] or "host"
 _serial = itertools.count()
+_DPX_NAME_AT, _DPX_NAME_BYTES = 36, 100
 
 oiio.attribute("threads", 1)  # frames run in parallel instead, and the model needs the cores
 oiio.attribute("exr_threads", -1)
 oiio.attribute("limits:imagesize_MB", MAX_IMAGE_MB)
-
-
-class Attribute(NamedTuple):
-    """One metadata entry: its name, its OpenImageIO type as text ("string", "timecode"...), its value."""
-
-    name: str
-    type: str
-    value: Any
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle in pixels: origin and size."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class FrameInfo:
-    """What a file says of itself before its pixels are read.
-
-    Attributes:
-        path: the file.
-        format: OpenImageIO's name of the format, such as "png".
-        channels: names in file order, such as ("R", "G", "B", "A").
-        container: sample type: "uint8", "uint16", "half" or "float".
-        bits: meaningful bits a sample as the header states them (10 for a 10-bit DPX).
-        data, display: the windows; equal for most formats.
-        attributes: all metadata, in file order.
-        associated_alpha: the file says that its colour is premultiplied by alpha.
-    """
-
-    path: Path
-    format: str
-    channels: tuple[str, ...]
-    container: str
-    bits: int
-    data: Window
-    display: Window
-    attributes: tuple[Attribute, ...] = field(repr=False, default=())
-    associated_alpha: bool = False
-
-    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  (files hold any type)
-        """Return the value of a metadata entry, or ``default``."""
-        return next((entry.value for entry in self.attributes if entry.name == name), default)
-
-    def kept_attributes(self) -> tuple[Attribute, ...]:
-        """Return the metadata that stays true of an expanded frame."""
-        return tuple(entry for entry in self.attributes if not _STALE.match(entry.name))
-
-    def icc_profile(self) -> tuple[Attribute, ...]:
-        """Return the embedded ICC profile, for a file that keeps the encoding."""
-        return tuple(entry for entry in self.attributes if entry.name == "ICCProfile")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One image as stored: ``pixels`` is (H, W, C) in the file's own sample type, nothing premultiplied."""
-
-    pixels: Pixels
-    info: FrameInfo
 
 
 def read_info(path: Path) -> FrameInfo:
@@ -162,19 +84,23 @@ def read_frame(path: Path) -> Frame:
     """
     reader, info = _open(path)
     try:
+        _check_misread(info)
         pixels = reader.read_image(0, 0, 0, len(info.channels), reader.spec().format)
-        problem = reader.geterror()
+        problem = _problem(reader)
         if pixels is None or problem:
-            raise PlateError(
-                f"{path}: pixels cannot be read ({_first_line(problem)}); copy or render it again"
-            )
+            reason = problem or "no reason given"
+            raise PlateError(f"{path}: pixels cannot be read ({reason}); copy or render it again")
         if reader.seek_subimage(1, 0):
             raise PlateError(f"{path}: holds more than one image; extract the one to expand")
         reader.geterror()  # the seek beyond the only image is no error of the file's
+    except MemoryError as error:
+        raise MemoryShortageError(f"{path}: {info.data.size} pixels do not fit into memory") from error
     finally:
         reader.close()
-    shape = (info.data.height, info.data.width, len(info.channels))
-    return Frame(np.ascontiguousarray(pixels).reshape(shape), info)
+    pixels = np.ascontiguousarray(pixels).reshape(info.data.height, info.data.width, len(info.channels))
+    if info.attribute("tiff:ColorSpace") == "palette":
+        pixels = sniff.restore_palette(path, pixels)
+    return Frame(pixels, info)
 
 
 def output_format(path: Path) -> str:
@@ -256,7 +182,7 @@ def write_frame(
         elif not _same_bits(stored_pixels, pixels):
             raise WriteError("the written file does not read back as what was written")
         temporary.replace(path)
-    except (OSError, WriteError) as error:
+    except (OSError, UnicodeError, WriteError) as error:
         raise _write_error(path, error) from error
     finally:
         with suppress(OSError):
@@ -272,57 +198,58 @@ def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 
 def _open(path: Path) -> tuple[Any, FrameInfo]:
     """Open a file by what its first bytes say it is, and describe it; the caller closes the reader."""
-    _check_file(path)
+    sniff.check_head(path, ", ".join(SOURCE_FORMATS))
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)  # otherwise PNG colour comes premultiplied
     try:
-        reader = oiio.ImageInput.open(str(path), config)
-    except (UnicodeEncodeError, RuntimeError) as error:
-        raise PlateError(f"{path!r}: the name is not valid UTF-8; rename the file") from error
-    problem = oiio.geterror()
-    if reader is None:
-        advice = "" if "limit" not in problem else "; it is larger than any plate"
-        raise PlateError(f"{path}: not a readable image ({_first_line(problem)}){advice}")
-    return reader, _describe(path, reader)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse, before OpenImageIO sees it, what is not there or is no image."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise PlateError(f"{path}: cannot be opened ({error})") from error
-    if not head:
-        raise PlateError(f"{path}: is empty (0 bytes); copy or render it again")
-    known = any(head.startswith(magic) for magics in _MAGIC.values() for magic in magics)
-    if not (known or (head[:4] == b"RIFF" and head[8:] == b"WEBP") or path.suffix.lower() == ".tga"):
-        raise PlateError(
-            f"{path}: not an image that bitexpand reads; accepted are {', '.join(SOURCE_FORMATS)}"
-        )
+        reader = oiio.ImageInput.open(_utf8(path), config)
+        problem = _problem(oiio)
+        if reader is None:
+            advice = "" if "limit" not in problem else "; it is larger than any plate"
+            raise PlateError(f"{path}: not a readable image ({problem or 'no reason given'}){advice}")
+        return reader, _describe(path, reader)
+    except UnicodeError as error:
+        raise PlateError(f"{path}: not a readable image ({error})") from error
+    except MemoryError as error:
+        raise MemoryShortageError(f"{path}: does not fit into memory") from error
 
 
 def _describe(path: Path, reader: Any) -> FrameInfo:  # noqa: ANN401  (ImageInput)
-    spec = reader.spec()
-    stated = spec.getattribute("oiio:BitsPerSample")
+    spec, format_name = reader.spec(), reader.format_name()
     container = str(spec.format)
-    is_integer = container in ("uint8", "uint16")
-    if spec.getattribute("tiff:ColorSpace") == "palette":
-        stated = None  # the bits of the index, not of the colours that it points to
-    bits = stated if is_integer and stated and stated <= 16 else 8 * np.dtype(_dtype(container)).itemsize
+    bits = 8 * np.dtype(_dtype(container)).itemsize
+    if container == "uint16":  # for bytes it may speak of palette indices, or of a TGA's channels together
+        bits = min(spec.getattribute("oiio:BitsPerSample") or bits, bits)
+    channels = tuple(spec.channelnames)
+    if format_name == "targa" and len(channels) == 2:
+        channels = ("Y", "A")  # OpenImageIO 3.2 calls them R and G
+    says_associated = format_name in ("tiff", "openexr") and not spec.getattribute("oiio:UnassociatedAlpha")
     return FrameInfo(
         path=path,
-        format=reader.format_name(),
-        channels=tuple(spec.channelnames),
+        format=format_name,
+        channels=channels,
         container=container,
         bits=bits,
         data=Window(spec.x, spec.y, spec.width, spec.height),
         display=Window(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
-        attributes=tuple(Attribute(a.name, str(a.type), a.value) for a in spec.extra_attribs),
-        associated_alpha=spec.alpha_channel >= 0 and not spec.getattribute("oiio:UnassociatedAlpha"),
+        attributes=_attributes(spec),
+        associated_alpha="A" in channels and says_associated,
     )
+
+
+def _attributes(spec: Any) -> tuple[Attribute, ...]:  # noqa: ANN401  (ImageSpec)
+    entries = [Attribute(legible(a.name), str(a.type), legible(a.value)) for a in spec.extra_attribs]
+    return tuple(entry for entry in entries if entry.name and entry.value is not None)
+
+
+def _check_misread(info: FrameInfo) -> None:
+    """Refuse what OpenImageIO 3.2 reads wrongly: the last sample of these rows is that of another pixel."""
+    odd = info.data.width * len(info.channels) % 3 == 1
+    if info.format == "dpx" and info.bits == 10 and odd and "Filled" in str(info.attribute("dpx:Packing")):
+        raise PlateError(
+            f"{info.path}: 10-bit DPX with {len(info.channels)} channels at this width cannot be read exactly;"
+            " write it without alpha, with 12 bits, or as TIFF"
+        )
 
 
 def _dtype(container: str) -> str:
@@ -356,14 +283,18 @@ def _output_spec(
 def _write(path: Path, format_name: str, spec: Any, pixels: Pixels) -> None:  # noqa: ANN401  (ImageSpec)
     writer = oiio.ImageOutput.create(format_name)
     if writer is None:
-        raise WriteError(oiio.geterror())
-    if not writer.open(str(path), spec):
-        raise WriteError(writer.geterror())
+        raise WriteError(_problem(oiio))
+    if not writer.open(_utf8(path), spec):
+        raise WriteError(_problem(writer))
     written = writer.write_image(np.ascontiguousarray(pixels))
-    problem = writer.geterror()
+    problem = _problem(writer)
     # PNG on a full disk reports success here and TIFF reports an error without one: the reading back decides.
     if not (writer.close() and written):
-        raise WriteError(problem or writer.geterror())
+        raise WriteError(problem or _problem(writer))
+    if format_name == "dpx":  # its header holds the file's own name: the temporary's, another for each run
+        with path.open("rb+") as file:
+            file.seek(_DPX_NAME_AT)
+            file.write(bytes(_DPX_NAME_BYTES))
 
 
 def _read_back(path: Path, shape: tuple[int, ...]) -> Pixels:
@@ -393,6 +324,28 @@ def _write_error(path: Path, error: Exception) -> WriteError:
 
 def _temporary_name(suffix: str) -> str:
     return f".bitexpand-{_HOST}-{os.getpid()}-{next(_serial)}{suffix}"
+
+
+def _problem(source: Any) -> str:  # noqa: ANN401  (anything of OpenImageIO that has geterror)
+    """Return and clear the pending error of OpenImageIO, its first line; "" where there is none."""
+    try:
+        text = source.geterror()
+    except UnicodeDecodeError:  # it quotes a damaged file
+        return "damaged"
+    return _first_line(text) if text else ""
+
+
+def _utf8(path: Path) -> str:
+    """Return the path as OpenImageIO takes it.
+
+    Raises:
+        UnicodeError: it is not UTF-8; OpenImageIO would throw a C++ exception.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UnicodeError("its name is not UTF-8, rename it") from error
+    return str(path)
 
 
 def _first_line(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from bitexpand import color, frames, sequence, stills
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage
@@ -54,6 +54,8 @@ class Settings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        _check_choice("existing", self.existing, get_args(Existing))
+        _check_choice("depth", self.depth, (None, *get_args(Storage)))
         if self.bits is not None and not MIN_BITS <= self.bits <= MAX_BITS:
             raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
         if not self.bound > EDGE_MARGIN:
@@ -64,8 +66,6 @@ class Settings:
             raise UsageError(
                 "--out-space needs --in-space, the colour space of the plate; it is never guessed"
             )
-        if self.config and not self.in_space:
-            raise UsageError("--config does nothing without --in-space")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: give 1 or more")
         if self.compression and frames.is_lossy(self.compression) and self.bound <= HALF_BIN:
@@ -117,6 +117,10 @@ class Job(Settings):
     output: str
     frames: str | None = None
     on_missing: OnMissing = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("on-missing", self.on_missing, get_args(OnMissing))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,11 @@ def plan_batch(batch: Batch) -> Plan:
     found = stills.find_stills(batch.inputs, batch.recursive, batch.list_file, frames.SOURCE_EXTENSIONS)
     pairs = stills.still_outputs(found, batch.folder, batch.extension)
     return _checked(Plan(tuple(Task(None, source, target) for source, target in pairs), uniform=False), batch)
+
+
+def _check_choice(option: str, value: str | None, accepted: tuple[str | None, ...]) -> None:
+    if value not in accepted:
+        raise UsageError(f"--{option} {value}: give one of {', '.join(word for word in accepted if word)}")
 
 
 def _checked(plan: Plan, settings: Settings) -> Plan:

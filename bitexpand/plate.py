@@ -13,6 +13,7 @@ from bitexpand.code_values import MAX_BITS, MIN_BITS, Codes, codes_in_container
 from bitexpand.errors import PlateError
 
 _COLOR_CHANNELS = {("Y",): "grey", ("R", "G", "B"): "RGB"}
+_READ_AS_RGB = ("palette", "YCbCr")
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def check_plate(info: frames.FrameInfo, bits: int | None) -> int | None:
     container_bits = 8 if info.container == "uint8" else 16
     if not MIN_BITS <= (bits or info.bits) <= min(MAX_BITS, container_bits):
         raise PlateError(f"{name}: --bits {bits or info.bits} does not fit its {container_bits}-bit samples")
-    if "CMYK" in (info.attribute("tiff:ColorSpace"), info.attribute("jpeg:ColorSpace")):
-        raise PlateError(f"{name}: is CMYK; convert it to RGB first")
+    space = info.attribute("tiff:ColorSpace") or info.attribute("jpeg:ColorSpace")
+    if space not in (None, *_READ_AS_RGB):
+        raise PlateError(f"{name}: is {space}; convert it to RGB first")
     alpha_at = info.channels.index("A") if "A" in info.channels else None
     color = tuple(c for c in info.channels if c != "A")
     if color not in _COLOR_CHANNELS:

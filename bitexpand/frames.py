@@ -243,9 +243,10 @@ def _attributes(spec: Any) -> tuple[Attribute, ...]:  # noqa: ANN401  (ImageSpec
 
 
 def _check_misread(info: FrameInfo) -> None:
-    """Refuse what OpenImageIO 3.2 reads wrongly: the last sample of these rows is that of another pixel."""
-    odd = info.data.width * len(info.channels) % 3 == 1
-    if info.format == "dpx" and info.bits == 10 and odd and "Filled" in str(info.attribute("dpx:Packing")):
+    """Refuse rows of DPX whose last, partly filled word OpenImageIO 3.2 does not read, or in the wrong order."""
+    rest = info.data.width * len(info.channels) % 3
+    broken = rest == 1 or (rest == 2 and len(info.channels) == 1)
+    if info.format == "dpx" and info.bits == 10 and broken and "Filled" in str(info.attribute("dpx:Packing")):
         raise PlateError(
             f"{info.path}: 10-bit DPX with {len(info.channels)} channels at this width cannot be read exactly;"
             " write it without alpha, with 12 bits, or as TIFF"
@@ -272,6 +273,8 @@ def _output_spec(
         display.height,
     )
     spec.attribute("DateTime", "")  # OpenImageIO would write the time of day, and no two runs were equal
+    if format_name == "png":
+        spec.attribute("oiio:ColorSpace", "unknown")  # untagged PNG would be marked as sRGB
     for name, type_name, value in attributes:
         spec.attribute(name, oiio.TypeDesc(type_name), value)
     spec.attribute("compression", compression)

@@ -20,6 +20,7 @@ _STALE = re.compile(
     r"|signal|version|dittokey|endof|timecode|userbits|(low|high)(data|quantity)|(black|white)level|breakpoint)"
     r"|screenwindow|worldto|adoptedneutral$|whiteluminance$)"
 )
+_RESOLUTION = re.compile("XResolution$|YResolution$|ResolutionUnit$|PixelAspectRatio$")
 
 
 class Attribute(NamedTuple):
@@ -76,12 +77,25 @@ class FrameInfo:
 
     def kept_attributes(self) -> tuple[Attribute, ...]:
         """Return the metadata that stays true of an expanded frame."""
-        kept = tuple(entry for entry in self.attributes if not _STALE.match(entry.name))
+        kept = [entry for entry in self.attributes if not _STALE.match(entry.name)]
+        aspect = self.pixel_aspect()
+        if aspect is not None:  # instead of resolutions, which EXR takes for an aspect the other way round
+            kept = [entry for entry in kept if not _RESOLUTION.match(entry.name)]
+            kept.append(Attribute("PixelAspectRatio", "float", aspect))
         rates = (self.attribute(name) for name in ("dpx:TemporalFrameRate", "dpx:FrameRate"))
         rate = next((r for r in rates if r and 0 < r < 1000), None)
-        if rate is None or self.attribute("FramesPerSecond"):
-            return kept
-        return (*kept, Attribute("FramesPerSecond", "rational", _rational(rate)))
+        if rate is not None and not self.attribute("FramesPerSecond"):
+            kept.append(Attribute("FramesPerSecond", "rational", _rational(rate)))
+        return tuple(kept)
+
+    def pixel_aspect(self) -> float | None:
+        """Return the width of a pixel in heights, 1 where it makes no sense, or None where nothing tells."""
+        x, y = self.attribute("XResolution"), self.attribute("YResolution")
+        # JPEG's aspect comes from OpenImageIO 3.2 upside down, and BMP's not at all
+        aspect = y / x if x and y else self.attribute("PixelAspectRatio")
+        if aspect is None or aspect == 1:
+            return None
+        return aspect if 0.01 < aspect < 100 and abs(aspect - 1) > 0.005 else 1.0
 
     def icc_profile(self) -> tuple[Attribute, ...]:
         """Return the embedded ICC profile, for a file that keeps the encoding."""

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitexpand import frames, provenance, sequence
-from bitexpand.bit_depth import Depth, Integers, Layout, float_depth, integer_depth, narrowed, stretch_of
 from bitexpand.code_values import MAX_BITS, peak
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError
+from bitexpand.header import FrameInfo, Window
 from bitexpand.plate import check_plate
+from bitexpand.samples import Channel, Depth, Layout, float_samples, integer_samples
 
-_BAND_ROWS = 256  # bincount widens to int64: a band at a time keeps an 8K frame's temporaries small
 _BEHIND_A_CURVE = 256  # so few float values in a whole picture were 8-bit codes before some curve
 _SAMPLES = {"uint8": "8-bit integer", "uint16": "16-bit integer", "half": "half", "float": "32-bit float"}
 _EXIF_SPACES = {1: "sRGB", 2: "Adobe RGB", 65535: "uncalibrated"}
-_NO_TRANSFER = ("Undefined", "User defined", "Printing density", "Unspecified video")
-
-
-@dataclass(frozen=True)
-class Channel:
-    """The values of one channel.
-
-    Attributes:
-        name: as in the file.
-        code_bits: integers are told as code values of so many bits; None for float.
-        distinct: how many different finite values occur.
-        min, max: smallest and largest finite value, None where there is none.
-        at_zero_share: share of the samples that are 0.
-        at_max_share: share that is the largest code value, or for float the largest value that occurs.
-        unused_between: code values between min and max that do not occur; None for float.
-        unused_share: their share of all from min to max.
-        stretch: by how much the levels were stretched, where the unused values form a regular comb.
-        negative, nan, inf: numbers of samples.
-    """
-
-    name: str
-    code_bits: int | None
-    distinct: int
-    min: float | None
-    max: float | None
-    at_zero_share: float
-    at_max_share: float
-    unused_between: int | None = None
-    unused_share: float | None = None
-    stretch: float | None = None
-    negative: int = 0
-    nan: int = 0
-    inf: int = 0
+_NO_TRANSFER = ("Undefined", "User defined")
+_ODD = ("below 0", "NaN", "Inf")
 
 
 @dataclass(frozen=True)
@@ -62,16 +28,17 @@ class Inspection:
 
     Attributes:
         path, format, sample_type: the file, and OpenImageIO's names of its format and its container type.
-        data_window, display_window: x, y, width and height in pixels.
+        data_window_pixels, display_window_pixels: x, y, width and height.
         header_bits: bits a sample as the header states them.
         true_bits: bits that the values of the colour channels need, None where that cannot be told.
-        layout: how they lie in the file, None where all of the header's bits are used.
+        effective_bits: bits that would number the distinct values of the channel that has most.
+        layout: how fewer true bits lie in the file, None where that cannot be told.
         channels: in file order.
         alpha: "associated" or "straight", as the format says; None without.
         color_tags: what the file itself says of its colour, never what OpenImageIO assumes of an untagged one.
         timecode, frames_per_second, pixel_aspect: None where the file does not say.
         bitexpand: what bitexpand wrote of the file's making; empty for files of others.
-        verdict: expandable, expandable_with_bits, expanded, low_bit_float, nothing_to_expand, not_a_plate or
+        verdict: expandable, expandable_with_bits, expanded, low_bit_source, nothing_to_expand, not_a_plate or
             too_few_values.
         option_bits: what ``read_plate`` takes as ``--bits``, where the header states more.
         advice: the verdict in words.
@@ -80,10 +47,11 @@ class Inspection:
     path: str
     format: str
     sample_type: str
-    data_window: frames.Window
-    display_window: frames.Window
+    data_window_pixels: Window
+    display_window_pixels: Window
     header_bits: int
     true_bits: int | None
+    effective_bits: int
     layout: Layout | None
     channels: tuple[Channel, ...]
     alpha: str | None
@@ -112,7 +80,7 @@ def inspect_all(paths: Iterable[str]) -> Iterator[tuple[str, Inspection | Bitexp
                 yield str(frame.path), error
         if found.missing:
             missing = sequence.format_frames(found.missing)
-            yield path, MissingInputError(f"{path}: missing frames {missing}")
+            yield path, MissingInputError(f"{path}: frames {missing} are missing")
 
 
 def inspect_file(path: Path) -> Inspection:
@@ -123,19 +91,24 @@ def inspect_file(path: Path) -> Inspection:
         PlateError: it cannot be read.
     """
     frame = frames.read_frame(path)
-    info = frame.info
-    is_integer = frame.pixels.dtype in (np.uint8, np.uint16)
-    depth, option, channels = _integers(frame) if is_integer else _floats(frame)
+    info, pixels = frame.info, frame.pixels
+    is_integer = pixels.dtype in (np.uint8, np.uint16)
+    header_bits = info.bits if is_integer else 8 * pixels.itemsize
+    if is_integer:
+        depth, channels = integer_samples(pixels, info.channels, header_bits)
+    else:
+        depth, channels = float_samples(pixels, info.channels)
     made = _provenance(info)
-    verdict, advice = _verdict(info, depth, option, channels, made)
+    verdict, advice = _verdict(info, depth, channels, made)
     return Inspection(
         path=str(path),
         format=info.format,
         sample_type=info.container,
-        data_window=info.data,
-        display_window=info.display,
-        header_bits=info.bits if is_integer else 8 * frame.pixels.itemsize,
+        data_window_pixels=info.data,
+        display_window_pixels=info.display,
+        header_bits=header_bits,
         true_bits=depth.bits,
+        effective_bits=(max(max(c.distinct_count for c in channels), 1) - 1).bit_length(),
         layout=depth.layout,
         channels=channels,
         alpha=None if "A" not in info.channels else "associated" if info.associated_alpha else "straight",
@@ -145,119 +118,47 @@ def inspect_file(path: Path) -> Inspection:
         pixel_aspect=info.attribute("PixelAspectRatio"),
         bitexpand=made,
         verdict=verdict,
-        option_bits=option,
+        option_bits=depth.option,
         advice=advice,
     )
+
+
+def facts(path: str, result: Inspection | BitexpandError) -> dict[str, object]:
+    """Return an inspection, or the error in its place, as JSON's kinds."""
+    return {"path": path, "error": str(result)} if isinstance(result, BitexpandError) else asdict(result)
+
+
+def exit_code(results: Iterable[Inspection | BitexpandError]) -> int:
+    """Return 0 where all could be read, the code that all errors share, or else 1."""
+    codes = {result.exit_code for result in results if isinstance(result, BitexpandError)}
+    return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 
 def describe(result: Inspection) -> str:
     """Return an inspection as aligned lines for a person."""
     aspect, rate = result.pixel_aspect, result.frames_per_second
+    tags = (f"{tag} {value}" for tag, value in result.color_tags.items())
     made = (f"{name} {value}" for name, value in result.bitexpand.items() if len(str(value)) < 64)
     rows = {
         "format": f"{result.format}, {_SAMPLES.get(result.sample_type, result.sample_type)} samples",
-        "size": _size(result.data_window, result.display_window),
+        "size": _size(result.data_window_pixels, result.display_window_pixels),
         "bit depth": _depth_text(result),
         "alpha": _alpha_text(result),
-        "color tags": ", ".join(f"{tag} {value}" for tag, value in result.color_tags.items()) or "none",
+        "color tags": ", ".join(tags) or "none",
         "timecode": result.timecode,
-        "frame rate": f"{rate:.6g} fps" if rate else None,
-        "pixel aspect": f"{aspect:.6g}" if aspect not in (None, 1) else None,
+        "frame rate": f"{rate:.5g} fps" if rate else None,
+        "pixel aspect": f"{aspect:.5g}" if aspect and aspect != 1 else None,
         "bitexpand": ", ".join(made),
     }
-    lines = [result.path, *(f"  {name:<13} {text}" for name, text in rows.items() if text)]
+    lines = [result.path, *(f"  {name:<14}{text}" for name, text in rows.items() if text)]
     return "\n".join([*lines, *_table(result.channels), *_remarks(result.channels), f"  => {result.advice}"])
 
 
-def _integers(frame: frames.Frame) -> tuple[Depth, int | None, tuple[Channel, ...]]:
-    """Return the bit depth, what to pass as ``--bits`` where the header states more, and the channels."""
-    stated, container_bits = frame.info.bits, 8 * frame.pixels.itemsize
-    histograms = {name: _histogram(frame.pixels[..., i]) for i, name in enumerate(frame.info.channels)}
-    of_color = [h for name, h in histograms.items() if name != "A"] or list(histograms.values())
-    values = np.flatnonzero(np.sum(of_color, axis=0))
-    depth = integer_depth(*narrowed(values, container_bits, [stated]))
-    option = depth.bits if depth.can_tell else 8
-    # What is advised must be what read_plate can do: it goes from container to bits in one step.
-    is_readable = option and option < stated and narrowed(values, container_bits, [option])[1] == option
-    channels = []
-    for name, histogram in histograms.items():
-        depths = [stated, depth.bits] if depth.bits and name != "A" else [stated]
-        codes, bits = narrowed(np.flatnonzero(histogram), container_bits, depths)
-        counts = np.bincount(codes, histogram[histogram > 0], minlength=1 << bits).astype(np.int64)
-        channels.append(_integer_channel(name, bits, counts))
-    return depth, option if is_readable else None, tuple(channels)
-
-
-def _integer_channel(name: str, bits: int, counts: npt.NDArray[np.int64]) -> Channel:
-    used, total = np.flatnonzero(counts), int(counts.sum())
-    reach = int(used[-1] - used[0]) + 1
-    return Channel(
-        name,
-        bits,
-        distinct=len(used),
-        min=int(used[0]),
-        max=int(used[-1]),
-        at_zero_share=int(counts[0]) / total,
-        at_max_share=int(counts[-1]) / total,
-        unused_between=reach - len(used),
-        unused_share=1 - len(used) / reach,
-        stretch=stretch_of(counts),
-    )
-
-
-def _floats(frame: frames.Frame) -> tuple[Depth, None, tuple[Channel, ...]]:
-    channels: list[Channel] = []
-    values = [np.zeros(0, np.float32)]
-    for i, name in enumerate(frame.info.channels):
-        distinct = _distinct(frame.pixels[..., i])
-        channels.append(_float_channel(name, frame.pixels[..., i], distinct))
-        if name != "A":
-            # One value more than the finest grid has rules out a grid as well as millions would.
-            inner = distinct[(distinct > 0) & (distinct < 1)][: peak(MAX_BITS) + 1]
-            values += [distinct[:1], inner, distinct[-1:]]
-    return float_depth(np.unique(np.concatenate(values))), None, tuple(channels)
-
-
-def _float_channel(name: str, samples: frames.Pixels, distinct: npt.NDArray[Any]) -> Channel:
-    lowest, highest = (distinct[0], distinct[-1]) if len(distinct) else (None, None)
-    return Channel(
-        name,
-        None,
-        distinct=len(distinct),
-        min=None if lowest is None else float(lowest),
-        max=None if highest is None else float(highest),
-        at_zero_share=np.count_nonzero(samples == 0) / samples.size,
-        at_max_share=np.count_nonzero(samples == highest) / samples.size,
-        negative=np.count_nonzero(samples < 0),
-        nan=np.count_nonzero(np.isnan(samples)),
-        inf=np.count_nonzero(np.isinf(samples)),
-    )
-
-
-def _histogram(samples: frames.Pixels) -> npt.NDArray[np.int64]:
-    """Count the bit patterns of (H, W) samples of 8 or 16 bits."""
-    patterns: Integers = samples.view(f"u{samples.itemsize}")
-    counts = np.zeros(1 << 8 * samples.itemsize, np.int64)
-    for start in range(0, len(patterns), _BAND_ROWS):
-        counts += np.bincount(patterns[start : start + _BAND_ROWS].ravel(), minlength=len(counts))
-    return counts
-
-
-def _distinct(samples: frames.Pixels) -> npt.NDArray[Any]:
-    """Return the different finite values of (H, W) samples, ascending."""
-    if samples.dtype == np.float16:  # far quicker than sorting every sample
-        samples = np.flatnonzero(_histogram(samples)).astype(np.uint16).view(np.float16)
-    return np.unique(samples[np.isfinite(samples)])
-
-
 def _verdict(
-    info: frames.FrameInfo,
-    depth: Depth,
-    option: int | None,
-    channels: Sequence[Channel],
-    made: dict[str, object],
+    info: FrameInfo, depth: Depth, channels: Sequence[Channel], made: dict[str, object]
 ) -> tuple[str, str]:
     """Return the kind of verdict, and the advice in words."""
+    option, most_bits = depth.option, depth.option or info.bits
     if made:
         source = f" from {made['source']}" if "source" in made else ""
         return "expanded", f"expanded by bitexpand {made['version']}{source}"
@@ -266,42 +167,159 @@ def _verdict(
     if info.bits > MAX_BITS and not depth.can_tell:
         hint = f"; if the source had {option} bits, pass --bits {option}" if option else ""
         return "too_few_values", f"too few distinct values to tell the bit depth{hint}"
-    bits = option or info.bits
-    if bits > MAX_BITS:
+    if most_bits > MAX_BITS:
         return "nothing_to_expand", f"already more than {MAX_BITS} bits: nothing to expand"
     try:
         check_plate(info, option)
     except PlateError as error:
         return "not_a_plate", str(error).removeprefix(f"{info.path}: ")
-    if option:
-        return "expandable_with_bits", f"{info.bits}-bit file with {bits}-bit data: pass --bits {bits}"
-    return "expandable", f"{bits}-bit plate: bitexpand can expand it"
+    if option and depth.can_tell:
+        return "expandable_with_bits", f"{info.bits}-bit file with {option}-bit data: pass --bits {option}"
+    if depth.bits and depth.bits < info.bits:
+        what = f"{info.bits}-bit file with {depth.bits}-bit data"
+        return "low_bit_source", f"{what}: save it as {depth.bits}-bit integers, and bitexpand can expand it"
+    return "expandable", f"{info.bits}-bit plate: bitexpand can expand it"
 
 
-def _float_verdict(info: frames.FrameInfo, depth: Depth, channels: Sequence[Channel]) -> tuple[str, str]:
+def _float_verdict(info: FrameInfo, depth: Depth, channels: Sequence[Channel]) -> tuple[str, str]:
     if not depth.can_tell:
         return "too_few_values", "too few distinct values to tell the bit depth"
     if depth.bits:
-        what = f"{depth.bits}-bit data in a {info.container} file"
-        return "low_bit_float", f"{what}: save it as {depth.bits}-bit integers, and bitexpand can expand it"
-    most, pixels = max(channel.distinct for channel in channels), info.data.width * info.data.height
+        what = f"{info.container} file with {depth.bits}-bit data"
+        return "low_bit_source", f"{what}: save it as {depth.bits}-bit integers, and bitexpand can expand it"
+    most, pixels = max(channel.distinct_count for channel in channels), info.data.width * info.data.height
     if most <= _BEHIND_A_CURVE and pixels >= 16 * most:
         what = f"only {most} different values in a channel, as 8-bit data have behind a curve"
-        return "low_bit_float", f"{what}: expand its 8-bit source"
+        return "low_bit_source", f"{what}: expand its 8-bit source"
     return "nothing_to_expand", f"no sign of data of {MAX_BITS} bits or fewer: nothing to expand"
 
 
-def _color_tags(info: frames.FrameInfo) -> dict[str, object]:
-    # oiio:ColorSpace is left out: OpenImageIO derives it from these tags, and makes it up where there are none.
+def _color_tags(info: FrameInfo) -> dict[str, object]:
+    # oiio:ColorSpace is left out: OpenImageIO derives it from these tags, and where there are none makes it up.
+    profile = info.attribute("ICCProfile:profile_description") or "unnamed"
     found = {
         "colorInteropID": info.attribute("colorInteropID"),
-        "chromaticities": _rounded(info.attribute("chromaticities")),
-        "ICC": info.attribute("ICCProfile:profile_description")
-        or ("unnamed profile" if info.icc_profile() else None),
-        "CICP": _rounded(info.attribute("CICP")),
-        "PNG": "sRGB chunk" if info.format == "png" and _has_srgb_chunk(info.path) else None,
+        "chromaticities": _numbers(info.attribute("chromaticities")),
+        "ICC": profile if info.icc_profile() else None,
+        "CICP": _numbers(info.attribute("CICP")),
+        "PNG": "sRGB" if info.format == "png" and _has_srgb_chunk(info.path) else None,
         "gamma": info.attribute("oiio:Gamma"),
         "Exif": _EXIF_SPACES.get(info.attribute("Exif:ColorSpace")),
         "DPX": info.attribute("dpx:Transfer"),
     }
     return {tag: value for tag, value in found.items() if value is not None and value not in _NO_TRANSFER}
+
+
+def _numbers(values: Sequence[float] | None) -> str | None:
+    return None if values is None else " ".join(f"{value:.5g}" for value in values)
+
+
+def _has_srgb_chunk(path: Path) -> bool:
+    # OpenImageIO tells a PNG that says sRGB and one that says nothing by the same words.
+    with path.open("rb") as file:
+        return b"\0\0\0\1sRGB" in file.read(1 << 16).partition(b"IDAT")[0]
+
+
+def _provenance(info: FrameInfo) -> dict[str, object]:
+    """Return what bitexpand wrote; formats that keep no attributes still have the version in ``Software``."""
+    if provenance.read_fingerprint(info) is None:
+        return {}
+    told = {
+        a.name.removeprefix("bitexpand:"): a.value for a in info.attributes if a.name.startswith("bitexpand:")
+    }
+    return {"version": info.attribute("Software").split()[1], **told}
+
+
+def _timecode(info: FrameInfo) -> str | None:
+    """Return the SMPTE timecode, with a semicolon before the frames where frames are dropped."""
+    packed = info.attribute("smpte:TimeCode")
+    if packed is None:
+        return None
+    hours, minutes, seconds, images = (packed[0] >> shift & 0xFF for shift in (24, 16, 8, 0))
+    before = ";" if images & 0x40 else ":"
+    return f"{hours & 0x3F:02x}:{minutes & 0x7F:02x}:{seconds & 0x7F:02x}{before}{images & 0x3F:02x}"
+
+
+def _frame_rate(info: FrameInfo) -> float | None:
+    rate = next((a.value for a in info.kept_attributes() if a.name == "FramesPerSecond"), None)
+    if isinstance(rate, tuple):
+        return rate[0] / rate[1] if rate[1] else None
+    return rate
+
+
+def _size(data: Window, display: Window) -> str:
+    size = f"{data.width} x {data.height}"
+    if data == display:
+        return size
+    return (
+        f"{size} at {data.x}, {data.y}; frame {display.width} x {display.height} at {display.x}, {display.y}"
+    )
+
+
+def _depth_text(result: Inspection) -> str:
+    header = f"{result.header_bits} in the header"
+    if result.true_bits is not None:
+        return f"{header}, {result.true_bits} in the values" + (f", {result.layout}" if result.layout else "")
+    if result.channels[0].code_bits is not None:
+        return f"{header}, too few distinct values to tell more"
+    most = max(channel.distinct_count for channel in result.channels)
+    return (
+        f"{header}, {most:,} distinct value{'s' * (most != 1)} a channel (about {result.effective_bits} bits)"
+    )
+
+
+def _alpha_text(result: Inspection) -> str | None:
+    channel = next((channel for channel in result.channels if channel.name == "A"), None)
+    if channel is None or channel.min is None:
+        return result.alpha
+    opaque = peak(channel.code_bits) if channel.code_bits else 1
+    if channel.min == channel.max:
+        return f"{result.alpha}, {'opaque' if channel.min == opaque else f'{channel.min:.6g}'} everywhere"
+    return f"{result.alpha}, {channel.min:.6g} to {channel.max:.6g}"
+
+
+def _table(channels: Sequence[Channel]) -> Iterator[str]:
+    """Yield a line a channel, in columns."""
+    is_float = channels[0].code_bits is None
+    rows = [
+        ["channel", "values", "min", "max", "at 0", "at max", *(_ODD if is_float else ["unused between"])]
+    ]
+    for c in channels:
+        ends = ["-" if end is None else f"{end:.6g}" for end in (c.min, c.max)]
+        used = f"{c.distinct_count:,}" + ("" if c.code_bits is None else f" of {1 << c.code_bits:,}")
+        gaps = [f"{c.unused_count or 0:,} ({_percent(c.unused_share or 0)})"]
+        odd = [f"{count:,}" for count in (c.negative_count, c.nan_count, c.inf_count)]
+        shares = map(_percent, (c.at_zero_share, c.at_max_share))
+        rows.append([c.name, used, *ends, *shares, *(odd if is_float else gaps)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        yield f"  {name:<{max(widths[0], 12)}}" + "".join(
+            f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)
+        )
+
+
+def _remarks(channels: Sequence[Channel]) -> Iterator[str]:
+    """Yield what is odd about channels, in one line where several share it."""
+    remarks: dict[str, list[str]] = {}
+    for channel in channels:
+        if channel.distinct_count == 1 and channel.name != "A":
+            remarks.setdefault(f"constant, {channel.min:.6g} everywhere", []).append(channel.name)
+        if channel.stretch_factor:
+            remarks.setdefault(_stretch_text(channel.stretch_factor), []).append(channel.name)
+    for remark, names in remarks.items():
+        yield f"  {', '.join(names):<14}{remark}"
+
+
+def _stretch_text(factor: float) -> str:
+    whole, unused = round(factor), f"{1 - 1 / factor:.0%} of the values unused"
+    if factor < 1.5:
+        unused = f"one in {round(factor / (factor - 1))} values unused"
+    elif abs(factor - whole) < 0.05:
+        unused = "every 2nd value unused" if whole == 2 else f"{whole - 1} of {whole} values unused"
+    return f"{unused}: the levels were stretched by about {factor:{'.2g' if factor > 1.1 else '.3g'}}"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 1e-4:
+        return "<0.01 %"
+    return ">99.99 %" if 1 - 1e-4 < share < 1 else f"{100 * share:.2f} %"

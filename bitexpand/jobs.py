@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitexpand import color, frames, sequence, stills
-from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage
+from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage, bins
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.plate import check_plate
+
+if TYPE_CHECKING:
+    from bitexpand.engine import Expander
 
 Existing: TypeAlias = Literal["skip", "overwrite", "error"]
 OnMissing: TypeAlias = Literal["error", "skip"]
@@ -99,6 +102,8 @@ class Settings:
         }
         for name in ("model", "device", "existing", "threads", "config"):
             values.pop(name)
+        for name in ("strength", "bound", "post_smooth"):
+            values[name] = float(getattr(self, name))  # 1 is 1.0
         return values
 
 
@@ -232,22 +237,45 @@ def color_path(settings: Settings) -> ColorPath:
     return ColorPath(config, None if conversion.is_identity else conversion, color.interop_id(config, space))
 
 
+def expander(settings: Settings) -> Expander:
+    """Return the engine that the settings ask for; raises as ``Expander``."""
+    from bitexpand.engine import Expander  # torch takes a while
+
+    return Expander(
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+        strength=settings.strength,
+        tile=settings.tile,
+        overlap=settings.overlap,
+        post_smooth=settings.post_smooth,
+        threads=settings.threads,
+    )
+
+
 def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
-    """Check the headers of all frames, yielding a line for each and whether it is a fault."""
+    """Check the settings and the headers of all frames, yielding a line for each frame and whether it is a fault.
+
+    Raises:
+        BitexpandError: a model, device or colour space that the run could not start with.
+    """
     expected: tuple[object, ...] | None = None
     colors = color_path(settings)
+    expander(settings)
     for task in plan.tasks:
         try:
             info = frames.read_info(task.source)
             check_plate(info, settings.bits)
+            bits = settings.bits or info.bits
+            storage = settings.storage(bits, task.target, colors.conversion)
+            bins(bits, settings.bound, "float" if colors.conversion else storage)
         except BitexpandError as error:
             yield f"FAULT {error}", True
             continue
-        shape = (info.data, info.channels, settings.bits or info.bits)
+        shape = (info.data.width, info.data.height, info.channels, bits)
         expected = expected or shape
-        size = f"{info.data.width}x{info.data.height} {''.join(info.channels)} {shape[2]} bits"
+        size = f"{info.data.width}x{info.data.height} {''.join(info.channels)} {bits} bits"
         if plan.uniform and shape != expected:
             yield f"FAULT {task.source}: is {size}, unlike the first frame", True
             continue
-        storage = settings.storage(settings.bits or info.bits, task.target, colors.conversion)
         yield f"{task.source} ({size}) -> {task.target} ({storage})", False

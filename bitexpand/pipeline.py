@@ -14,23 +14,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 
-from bitexpand import frames, provenance
+from bitexpand import frames, provenance, sniff
 from bitexpand.code_values import Codes
 from bitexpand.encoding import Encoding, encode_alpha
-from bitexpand.engine import Expanded, Expander
+from bitexpand.engine import Expanded
 from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError, WriteError
 from bitexpand.frames import Attribute
-from bitexpand.jobs import Job, Plan, Settings, Task, color_path, plan_sequence
+from bitexpand.jobs import Job, Plan, Settings, Task, color_path, expander, plan_sequence
 from bitexpand.plate import Plate, file_digest, pixel_shape, read_plate
 from bitexpand.results import FrameResult, Timing
 
 _WRITERS = 2
-_LARGE_FRAME = (
-    16 << 20
-)  # pixels; from here on one frame a stage is in flight, to keep an 8K shot within 6 GiB
+_LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
+_NO_FINGERPRINT = ""
 
 
 def expand_sequence(job: Job) -> Iterator[FrameResult]:
@@ -49,7 +49,7 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
     as KeyboardInterrupt, lets the frames that are being written finish and drops the others; no partial file stays.
 
     Raises:
-        UsageError: a setting that fits none of the frames.
+        UsageError: a setting that fits none of the frames; in a batch, where it may fit others, that frame fails.
         DiskFullError: raised after the frame that met it was yielded as failed.
     """
     work = _Work(settings)
@@ -94,13 +94,15 @@ def _flow(
         task, loading = reading.popleft()
         try:
             loaded = loading.result()
-            if plan.uniform and loaded.plate:
-                expected = expected or pixel_shape(loaded.plate)
-                _check_shape(loaded.plate, expected)
+            if plan.uniform and (loaded.plate or not expected):
+                # A first frame that is done counts too, or a rerun would let pass what the first run refused.
+                shape = pixel_shape(loaded.plate or work.read(task))
+                expected = expected or shape
+                _check_shape(task.source, shape, expected)
             writing.append((task, _expanded(work, loaded, writers)))
-        except UsageError:
-            raise
         except BitexpandError as error:
+            if isinstance(error, UsageError) and plan.uniform:
+                raise
             writing.append((task, _finished(FrameResult(task, "failed", str(error)))))
         else:
             large = loaded.plate is not None and loaded.plate.codes[..., 0].size > _LARGE_FRAME
@@ -138,14 +140,13 @@ def _finished(result: FrameResult) -> Future[FrameResult]:
     return future
 
 
-def _check_shape(plate: Plate, expected: tuple[object, ...]) -> None:
-    actual = pixel_shape(plate)
+def _check_shape(source: Path, actual: tuple[object, ...], expected: tuple[object, ...]) -> None:
     if actual == expected:
         return
     names = ("height", "width", "colour channels", "alpha", "bits")
     changed = [f"{n} {a} instead of {e}" for n, a, e in zip(names, actual, expected, strict=True) if a != e]
     raise PlateError(
-        f"{plate.info.path}: differs from the first frame of the sequence ({', '.join(changed)});"
+        f"{source}: differs from the first frame of the sequence ({', '.join(changed)});"
         " expand it by itself or with `bitexpand batch`"
     )
 
@@ -156,27 +157,23 @@ class _Work:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._color = color_path(settings)
-        self.expander = Expander(
-            settings.model,
-            device=settings.device,
-            precision=settings.precision,
-            strength=settings.strength,
-            tile=settings.tile,
-            overlap=settings.overlap,
-            post_smooth=settings.post_smooth,
-            threads=settings.threads,
-        )
+        self.expander = expander(settings)
 
     def load(self, task: Task) -> _Loaded:
         """Read stage: the source's pixels, unless its target is already there."""
         started = time.perf_counter()
-        if not task.source.is_file():
-            raise PlateError(f"{task.source}: no such file any more")
-        source_digest = file_digest(task.source)
+        try:
+            source_digest = file_digest(task.source)
+        except OSError as error:
+            raise PlateError(f"{task.source}: cannot be read ({error.strerror})") from error
         fingerprint = provenance.fingerprint(self._settings_digest, source_digest)
         done = self._settings.existing == "skip" and _is_done(task, fingerprint)
-        plate = None if done else read_plate(task.source, self._settings.bits)
+        plate = None if done else self.read(task)
         return _Loaded(task, plate, source_digest, fingerprint, time.perf_counter() - started)
+
+    def read(self, task: Task) -> Plate:
+        """Read a source."""
+        return read_plate(task.source, self._settings.bits)
 
     def encoding(self, loaded: _Loaded) -> Encoding:
         """Return how a loaded frame is encoded."""
@@ -233,7 +230,7 @@ class _Work:
             kept += plate.info.icc_profile()
         if is_exr and self._color.interop_id:
             kept += (Attribute("colorInteropID", "string", self._color.interop_id),)
-        return kept + provenance.attributes(loaded.fingerprint, facts)
+        return kept + provenance.attributes(loaded.fingerprint, facts, typed=is_exr)
 
 
 def _plate(loaded: _Loaded) -> Plate:
@@ -245,20 +242,39 @@ def _is_done(task: Task, fingerprint: str) -> bool:
     """Tell whether a target is complete and what this run would write.
 
     Raises:
-        WriteError: it is a whole file that bitexpand did not write.
+        WriteError: it is a file that bitexpand did not write.
     """
     if not task.target.exists():
         return False
     try:
-        stored = provenance.read_fingerprint(frames.read_frame(task.target).info)
+        stored = provenance.read_fingerprint(frames.read_info(task.target))
     except PlateError:
-        return False  # truncated: what a copy that was cut off leaves
+        stored = _NO_FINGERPRINT if _is_cut_off(task.target) else None
     if stored is None:
         raise WriteError(
             f"{task.target}: exists and bitexpand did not write it; choose another -o,"
             " or replace it with --existing overwrite"
         )
-    return stored == fingerprint
+    return stored == fingerprint and _is_complete(task.target)
+
+
+def _is_complete(target: Path) -> bool:
+    try:
+        frames.read_frame(target)
+    except PlateError:
+        return False
+    return True
+
+
+def _is_cut_off(target: Path) -> bool:
+    """Tell an image without its end, as a copy that was cut off leaves, from a file that was never one."""
+    if not target.stat().st_size:
+        return True
+    try:
+        sniff.check_head(target, "")
+    except PlateError:
+        return False
+    return True
 
 
 def _check_lossy(pixels: frames.Pixels, codes: Codes, encoding: Encoding) -> None:

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -301,3 +302,6 @@ def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[F
         temporary.replace(path)
     except OSError as error:
         raise WriteError(f"the report {path} could not be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -24,21 +24,43 @@ def fingerprint(settings_digest: str, source_digest: str) -> str:
 
 
 def attributes(
-    frame_fingerprint: str, facts: Mapping[str, str | float | int | None]
+    frame_fingerprint: str, facts: Mapping[str, str | float | int | None], *, typed: bool = True
 ) -> tuple[Attribute, ...]:
     """Return the metadata to write: ``Software``, which every format keeps, and ``bitexpand:*`` for the facts.
 
     Args:
         frame_fingerprint: as ``fingerprint`` returns it.
         facts: name to value; None is left out.
+        typed: write numbers as numbers, which EXR keeps; PNG keeps text only, TIFF and DPX keep no facts.
     """
     software = f"bitexpand {bitexpand.__version__} {frame_fingerprint}"
     kinds = {str: "string", int: "int", float: "float"}
-    said = {"version": bitexpand.__version__, **facts}
+    said = {k: v for k, v in {"version": bitexpand.__version__, **facts}.items() if v is not None}
+    if not typed:
+        said = {k: str(v) for k, v in said.items()}
     return (
         Attribute("Software", "string", software),
-        *(Attribute(f"bitexpand:{k}", kinds[type(v)], v) for k, v in said.items() if v is not None),
+        *(Attribute(f"bitexpand:{k}", kinds[type(v)], v) for k, v in said.items()),
     )
+
+
+def says_how(info: FrameInfo) -> bool:
+    """Tell whether a file holds the facts of its making."""
+    return info.attribute("bitexpand:version") is not None
+
+
+def read_text(info: FrameInfo, name: str) -> str | None:
+    """Return a fact that is text, or None where the file does not hold it."""
+    value = info.attribute(f"bitexpand:{name}")
+    return value if isinstance(value, str) else None
+
+
+def read_number(info: FrameInfo, name: str) -> float | None:
+    """Return a fact that is a number, or None where the file does not hold one."""
+    try:
+        return float(info.attribute(f"bitexpand:{name}"))
+    except (TypeError, ValueError):
+        return None
 
 
 def read_fingerprint(info: FrameInfo) -> str | None:

@@ -84,11 +84,14 @@ def still_outputs(stills: Iterable[Still], folder: Path, extension: str) -> tupl
     Raises:
         UsageError: two stills would share an output where case does not count, one would overwrite a
             source, or ``folder`` is a file.
+        MissingInputError: no still is left.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"the output folder '{folder}' is a file")
     real_folder = os.path.realpath(folder)
     kept = [still for still in stills if not _is_result(still, Path(real_folder))]
+    if not kept:
+        raise MissingInputError(f"the inputs hold nothing but what lies in the output folder '{folder}'")
     sources = {_folded(os.path.realpath(still.path)): still.path for still in kept}
     taken: dict[str, Path] = {}
     pairs: list[tuple[Path, Path]] = []

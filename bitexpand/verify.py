@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from bitexpand import color, frames, sequence
-from bitexpand.code_values import HALF_BIN, Storage
+from bitexpand import color, frames, provenance, sequence
+from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Storage
 from bitexpand.encoding import Encoding, Faults, decode_alpha
-from bitexpand.errors import MissingInputError, PlateError
+from bitexpand.errors import MemoryShortageError, MissingInputError, PlateError, UsageError
 from bitexpand.plate import Plate, read_plate
 
+_ASSUMED = (
+    "the results do not say how they were made, as TIFF and DPX cannot: repeat the --bits, --bound, --config,"
+    " --in-space and --out-space of their run"
+)
 _STORAGE: dict[str, Storage] = {"half": "half", "float": "float", "uint16": "uint16"}
 
 
@@ -40,6 +44,12 @@ class VerifyJob:
     in_space: str | None = None
     out_space: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.bits is not None and not MIN_BITS <= self.bits <= MAX_BITS:
+            raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
+        if self.bound is not None and not self.bound > 0:
+            raise UsageError(f"--bound {self.bound}: give a distance in LSB above 0; 0.5 is the bin")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -52,6 +62,7 @@ class Check:
         faults: the comparison, or None where there was nothing to compare.
         alpha_mismatched: alpha samples that are not the source's.
         error: why there is no comparison: missing, truncated, another size.
+        says_how: the result holds the facts of its making, so that nothing had to be assumed.
     """
 
     number: int | None
@@ -61,6 +72,7 @@ class Check:
     faults: Faults | None = None
     alpha_mismatched: int = 0
     error: str | None = None
+    says_how: bool = True
 
     @property
     def passed(self) -> bool:
@@ -86,12 +98,17 @@ def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path) -> Check:
     check = Check(frame.number, frame.path, result)
     try:
         written = frames.read_frame(result)
-        plate = read_plate(frame.path, job.bits or written.info.attribute("bitexpand:bits"))
-        encoding = _encoding(job, plate, written.info)
-        color_pixels, alpha_pixels = _split(written, plate, encoding)
     except MissingInputError:
         return replace(check, error=f"{result}: missing")
-    except PlateError as error:
+    except (PlateError, MemoryShortageError) as error:
+        return replace(check, error=str(error))
+    check = replace(check, says_how=provenance.says_how(written.info))
+    stated_bits = int(provenance.read_number(written.info, "bits") or 0)
+    try:
+        plate = read_plate(frame.path, job.bits or stated_bits or None)
+        encoding = _encoding(job, plate, written.info)
+        color_pixels, alpha_pixels = _split(written, plate, encoding)
+    except (PlateError, MemoryShortageError) as error:
         return replace(check, error=str(error))
     faults = encoding.compare(color_pixels, plate.codes)
     mismatched_alpha = 0
@@ -106,10 +123,10 @@ def _encoding(job: VerifyJob, plate: Plate, info: frames.FrameInfo) -> Encoding:
         raise PlateError(
             f"{info.path}: holds {info.container} samples; an expanded frame has 16 bits or float"
         )
-    bound = job.bound or info.attribute("bitexpand:bound") or HALF_BIN
-    in_space = job.in_space or info.attribute("bitexpand:in_space")
-    out_space = job.out_space or info.attribute("bitexpand:out_space")
-    config = job.config or info.attribute("bitexpand:config")
+    bound = job.bound or provenance.read_number(info, "bound") or HALF_BIN
+    in_space = job.in_space or provenance.read_text(info, "in_space")
+    out_space = job.out_space or provenance.read_text(info, "out_space")
+    config = job.config or provenance.read_text(info, "config")
     conversion = _conversion(config, in_space, out_space) if in_space and out_space else None
     return Encoding(plate.bits, storage, bound, conversion)
 
@@ -160,7 +177,8 @@ def summarize(checks: Sequence[Check]) -> str:
         f"{_percent(100 * matched / samples)} of {samples} samples match" if samples else "nothing compared"
     )
     verdict = f"FAULT: {len(failed)} of {len(checks)} frames" if failed else f"OK: {len(checks)} frames"
-    return f"{verdict}; {what}, largest move {largest:.3f} LSB"
+    hint = "" if all(check.says_how for check in failed) else f"; {_ASSUMED}"
+    return f"{verdict}; {what}, largest move {largest:.3f} LSB{hint}"
 
 
 def check_facts(check: Check) -> dict[str, object]:

@@ -197,6 +197,12 @@ def test_results_inside_an_input_folder_are_not_fed_back(output: str, tmp_path: 
     assert still_outputs(find(tmp_path / "plates", recursive=True), tmp_path / output, ".exr") == once
 
 
+def test_nothing_but_results_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "plates/out/a.exr")
+    with pytest.raises(MissingInputError, match=r"nothing but what lies in the output folder '.*plates/out'"):
+        still_outputs(find(tmp_path / "plates", recursive=True), tmp_path / "plates/out", ".exr")
+
+
 def test_results_may_stand_beside_their_sources(tmp_path: Path) -> None:
     touch(tmp_path, "a.b.png", "sub/c.png")
     stills = find(tmp_path, recursive=True)

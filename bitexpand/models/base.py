@@ -42,6 +42,11 @@ class PlateModel(nn.Module):
         super().__init__()
         self.config: ModelConfig = config if config is not None else self.config_type()
 
+    @property
+    def grid(self) -> int:
+        """Tiles start on multiples of it, in pixels: the side of the largest cell that the model averages."""
+        return self.multiple
+
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate; the engine clamps the result to the bins.
 

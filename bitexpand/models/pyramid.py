@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ from bitexpand.models.base import (
     check_length,
     full_precision,
 )
+
+Kernel: TypeAlias = Sequence[Sequence[float]]
 
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
@@ -63,18 +66,16 @@ class Pyramid(PlateModel):
 
     config_type = PyramidConfig
     units: Units = "lsb"
-    overlap = 256
+    overlap = 384  # 256 leaves up to 0.023 LSB between tiles and none, this 0.001
     bytes_per_pixel = 400
 
     def __init__(self, config: PyramidConfig | None = None) -> None:
         config = config if config is not None else PyramidConfig()
         super().__init__(config)
         channels, factor, levels = config.channels, config.factor, len(config.channels)
-        self.factor, self.levels, self.fit_sizes = factor, levels, config.fits
+        self.factor, self.levels = factor, levels
         self.multiple = factor * 2 ** (levels - 1)
-        for size in config.fits:
-            kernel = quadratic_fit_kernel(size).float().expand(3, 1, size, size).contiguous()
-            self.register_buffer(f"fit_kernel_{size}", kernel, persistent=False)
+        self.fit_kernels = [quadratic_fit_kernel(size) for size in config.fits]
         in_channels = 3 * factor**2 * (1 + len(config.fits)) + 3
         out_channels = (3 + 1 + levels + len(config.fits)) * factor**2  # direct residual, mixing logits
         self.stem = _conv3x3(in_channels, channels[0])
@@ -90,6 +91,11 @@ class Pyramid(PlateModel):
         self.head = _conv3x3(channels[0], out_channels)
         self._start_as_identity()
 
+    @property
+    def grid(self) -> int:
+        """The cells that the bands of the coarsest level are taken from; 0.1 LSB off where a tile shifts them."""
+        return 2 * self.multiple
+
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate before quantisation.
 
@@ -101,7 +107,7 @@ class Pyramid(PlateModel):
         """
         # Whatever touches the plate's own values stays float32; only the network's body may be autocast.
         with full_precision(plate):
-            fits = [self._local_fit(plate, size) - plate for size in self.fit_sizes]
+            fits = [correlate(plate, kernel) - plate for kernel in self.fit_kernels]
             means = self._cell_means(plate)
             bands = [
                 soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
@@ -111,10 +117,6 @@ class Pyramid(PlateModel):
         with full_precision(plate):
             smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
             return plate + self._mix(plate, smooth, fits, outputs.float())
-
-    def _local_fit(self, plate: Tensor, size: int) -> Tensor:
-        padded = F.pad(plate, (size // 2,) * 4, mode="replicate")
-        return F.conv2d(padded, self.get_buffer(f"fit_kernel_{size}"), groups=3)
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
@@ -193,7 +195,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-def quadratic_fit_kernel(size: int) -> Tensor:
+def quadratic_fit_kernel(size: int) -> Kernel:
     """Weights that evaluate a least-squares quadratic surface at the centre of its window.
 
     A two-dimensional Savitzky-Golay smoothing filter (Savitzky & Golay 1964): exact on every quadratic, so a
@@ -203,12 +205,37 @@ def quadratic_fit_kernel(size: int) -> Tensor:
         size: odd window size, at least 3.
 
     Returns:
-        (size, size) float64, sums to 1.
+        ``size`` rows of ``size`` weights that sum to 1.
     """
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    y, x = (axis.flatten() for axis in torch.meshgrid(offsets, offsets, indexing="ij"))
-    monomials = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], 1)
-    return torch.linalg.pinv(monomials)[0].reshape(size, size)
+    offsets = range(-(size // 2), size // 2 + 1)
+    monomials = torch.tensor(
+        [[1, x, y, x * x, x * y, y * y] for y in offsets for x in offsets], dtype=torch.float64, device="cpu"
+    )
+    weights = torch.linalg.pinv(monomials)[0].reshape(size, size)
+    return tuple(tuple(row) for row in weights.tolist())
+
+
+def correlate(plate: Tensor, kernel: Kernel) -> Tensor:
+    """Filter each channel by itself, the border repeated.
+
+    Sums shifted copies, tap by tap: on three channels ten times faster than a convolution on CPUs, and no
+    convolution on a GPU will round a plate's code values to TF32's 11 bits.
+
+    Args:
+        plate: (N, C, H, W) float32, any space and units.
+        kernel: rows of weights, an odd number of rows and columns.
+
+    Returns:
+        (N, C, H, W) float32.
+    """
+    height, width = plate.shape[-2:]
+    up, left = len(kernel) // 2, len(kernel[0]) // 2
+    padded = F.pad(plate, (left, left, up, up), mode="replicate")
+    total = torch.zeros_like(plate)
+    for y, row in enumerate(kernel):
+        for x, weight in enumerate(row):
+            total.add_(padded[..., y : y + height, x : x + width], alpha=weight)
+    return total
 
 
 def soft_limit(difference: Tensor, limit: float) -> Tensor:
@@ -225,6 +252,4 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(
-        memory_format=torch.channels_last
-    )  # a third faster on CPUs, and faster on tensor cores
+    return x.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs

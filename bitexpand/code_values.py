@@ -23,7 +23,7 @@ MIN_BITS, MAX_BITS = 2, 12
 HALF_BIN = 0.5  # LSB: the distance from a code value to the edge of its bin
 EDGE_MARGIN = 1e-3  # LSB: keeps readers that round in float32 on the right side of the edge
 STORAGE_DTYPE: dict[Storage, npt.DTypeLike] = {"half": np.float16, "float": np.float32, "uint16": np.uint16}
-_CONTAINER_TOLERANCE = 1.0  # container steps, not reached by scaled values; zero-padded ones are further off
+_CONTAINER_TOLERANCE = 1.0  # container steps: what bit replication, or a detour over 15 bits, may be off
 
 
 def peak(bits: int) -> int:
@@ -56,7 +56,7 @@ def codes_in_container(values: npt.NDArray[np.integer], container_bits: int, bit
 
     Returns:
         uint16 of the same shape, 0 .. ``peak(bits)``. Both conventions in use are read: scaled (which bit
-        replication equals to less than one container step) and zero-padded below.
+        replication equals within one container step) and zero-padded below.
 
     Raises:
         PlateError: the values need more than ``bits`` bits.
@@ -66,7 +66,7 @@ def codes_in_container(values: npt.NDArray[np.integer], container_bits: int, bit
     stored = np.arange(peak(container_bits) + 1, dtype=np.float64)
     step = peak(container_bits) / peak(bits)  # container steps in one LSB
     codes = np.rint(stored / step)
-    if (np.abs(codes * step - stored) < _CONTAINER_TOLERANCE)[values].all():
+    if (np.abs(codes * step - stored) <= _CONTAINER_TOLERANCE)[values].all():
         return codes.astype(np.uint16)[values]
     shift = container_bits - bits
     padded = values >> shift

@@ -319,10 +319,16 @@ def _same_bits(a: Pixels, b: Pixels) -> bool:
 
 def _write_error(path: Path, error: Exception) -> WriteError:
     reason = _first_line(str(error))
-    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
-    if "No space left" in reason or "quota" in reason or free < 1 << 16:
+    if "No space left" in reason or "quota" in reason or _is_full(path.parent):
         return DiskFullError(f"{path}: the disk is full; free some room and run the same command again")
     return WriteError(f"{path}: could not be written ({reason}); nothing was left in its place")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 1 << 16
+    except OSError:
+        return False  # the folder is gone, say
 
 
 def _temporary_name(suffix: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 
@@ -58,9 +59,10 @@ def read_text(info: FrameInfo, name: str) -> str | None:
 def read_number(info: FrameInfo, name: str) -> float | None:
     """Return a fact that is a number, or None where the file does not hold one."""
     try:
-        return float(info.attribute(f"bitexpand:{name}"))
+        value = float(info.attribute(f"bitexpand:{name}"))
     except (TypeError, ValueError):
         return None
+    return value if math.isfinite(value) else None
 
 
 def read_fingerprint(info: FrameInfo) -> str | None:

@@ -20,7 +20,7 @@ _MIN_DISTINCT = 8  # fewer values than this, the ends of the range left aside, t
 _MIN_EVIDENCE = 32.0  # bits: a bit depth is claimed where chance would produce it once in 2**32
 _COMB_EVIDENCE = 16.0  # the same of stretched levels
 _COMB_SHARE = 0.98  # of the distances in a comb; what scarce tails and valleys add is no part of it
-_ON_GRID = 1.01  # container steps: what ``codes_in_container`` lets pass as scaled
+_ON_GRID = 1.0  # container steps, below which ``codes_in_container`` takes values as scaled
 _MIN_PADDED = 8  # nobody pads fewer bits than these with zeros: there the levels were stretched
 _CURVED = 0.2  # share of the mean distance by which the two halves of a comb may differ
 _FLOAT_STEP = 2.0**-22  # 255 times 1/255 in float32 may miss 1 by less
@@ -119,7 +119,7 @@ def float_samples(pixels: npt.NDArray[Any], names: Sequence[str]) -> tuple[Depth
         if name != "A":
             # One value more than the finest grid has rules out a grid as well as millions would.
             inner = distinct[(distinct > 0) & (distinct < 1)][: peak(MAX_BITS) + 1]
-            values += [distinct[:1], inner, distinct[-1:]]
+            values += [distinct[:_MIN_DISTINCT], inner, distinct[-_MIN_DISTINCT:]]
     return float_depth(np.unique(np.concatenate(values))), tuple(channels)
 
 
@@ -198,11 +198,11 @@ def _layout(codes: Integers, width: int, bits: int) -> tuple[Layout | None, floa
     """Return how ``bits`` lie in ``width``, and the evidence in bits that each value is; 0 where they do not."""
     narrow, found = _narrowed(codes, width, [bits])
     off = np.abs(narrow * (peak(width) / peak(bits)) - codes).max()
-    is_scaled, is_padded = off <= _ON_GRID, not (codes & peak(width - bits)).any()
+    is_scaled, is_padded = off < _ON_GRID, not (codes & peak(width - bits)).any()
     if found != bits or not (is_scaled or bits >= _MIN_PADDED):
         return None, 0.0
     layout = None if is_scaled and is_padded else "scaled" if is_scaled else "zero-padded"
-    near = 3 if is_scaled and off > 0.5 else 1  # where bits are replicated, values beside the grid count too
+    near = 2 if is_scaled and off > 0.5 else 1  # replicated bits can lie on either side of the exact value
     return layout, max(width - bits - float(np.log2(near)), 0.0)
 
 

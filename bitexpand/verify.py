@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from bitexpand import color, frames, provenance, sequence
 from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Storage
 from bitexpand.encoding import Encoding, Faults, decode_alpha
 from bitexpand.errors import MemoryShortageError, MissingInputError, PlateError, UsageError
 from bitexpand.plate import Plate, read_plate
+
+_Convert: TypeAlias = Callable[[str | None, str, str], color.Conversion | None]
 
 _ASSUMED = (
     "the results do not say how they were made, as TIFF and DPX cannot: repeat the --bits, --bound, --config,"
@@ -88,13 +91,14 @@ def verify_sequence(job: VerifyJob, threads: int = 2) -> Iterator[Check]:
         MissingInputError: sources are not there (a missing result is a fault, not an error).
         UsageError: a pattern, range, config or space that cannot be used.
     """
-    found = sequence.find_frames(job.source, job.frames, "error")
+    found = sequence.find_frames(job.source, job.frames, "skip" if job.frames is None else "error")
     pairs = [(f, sequence.output_path(job.result, f.number, f.path)) for f in found.present]
+    convert = lru_cache(maxsize=16)(_conversion)
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda pair: _check(job, pair[0], pair[1]), pairs)
+        yield from pool.map(lambda pair: _check(job, pair[0], pair[1], convert), pairs)
 
 
-def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path) -> Check:
+def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path, convert: _Convert) -> Check:
     check = Check(frame.number, frame.path, result)
     try:
         written = frames.read_frame(result)
@@ -106,7 +110,7 @@ def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path) -> Check:
     stated_bits = int(provenance.read_number(written.info, "bits") or 0)
     try:
         plate = read_plate(frame.path, job.bits or stated_bits or None)
-        encoding = _encoding(job, plate, written.info)
+        encoding = _encoding(job, plate, written.info, convert)
         color_pixels, alpha_pixels = _split(written, plate, encoding)
     except (PlateError, MemoryShortageError) as error:
         return replace(check, error=str(error))
@@ -117,7 +121,7 @@ def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path) -> Check:
     return replace(check, bound=encoding.bound, faults=faults, alpha_mismatched=mismatched_alpha)
 
 
-def _encoding(job: VerifyJob, plate: Plate, info: frames.FrameInfo) -> Encoding:
+def _encoding(job: VerifyJob, plate: Plate, info: frames.FrameInfo, convert: _Convert) -> Encoding:
     storage = _STORAGE.get(info.container)
     if storage is None:
         raise PlateError(
@@ -127,11 +131,10 @@ def _encoding(job: VerifyJob, plate: Plate, info: frames.FrameInfo) -> Encoding:
     in_space = job.in_space or provenance.read_text(info, "in_space")
     out_space = job.out_space or provenance.read_text(info, "out_space")
     config = job.config or provenance.read_text(info, "config")
-    conversion = _conversion(config, in_space, out_space) if in_space and out_space else None
+    conversion = convert(config, in_space, out_space) if in_space and out_space else None
     return Encoding(plate.bits, storage, bound, conversion)
 
 
-@lru_cache(maxsize=16)
 def _conversion(config: str | None, in_space: str, out_space: str) -> color.Conversion | None:
     conversion = color.conversion(color.load_config(config), in_space, out_space)
     return None if conversion.is_identity else conversion

@@ -34,7 +34,8 @@ def save(path: Path, codes: npt.NDArray[np.integer], alpha: npt.NDArray[np.integ
     """Write (H, W, 1 or 3) 8-bit code values, with (H, W, 1) alpha where given, by an unrelated library."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = codes if alpha is None else np.concatenate([codes, alpha], axis=2)
-    Image.fromarray(samples.astype(np.uint8).squeeze()).save(path)
+    pillow_shape = samples.shape[:2] if samples.shape[2] == 1 else samples.shape
+    Image.fromarray(samples.astype(np.uint8).reshape(pillow_shape)).save(path)
     return path
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -79,6 +80,12 @@ def samples_for(path: Path, channels: int = 3) -> Pixels:
     return (samples / 65535).astype(np.float16) if path.suffix == ".exr" else samples
 
 
+def dates() -> list[bytes]:
+    """Return today as a file might have it, in any time zone, and over midnight."""
+    days = [time.gmtime(time.time() + 86400 * offset) for offset in (-1, 0, 1)]
+    return [time.strftime(style, day).encode() for style in ("%Y:%m:%d", "%Y-%m-%d") for day in days]
+
+
 def write(path: Path, *attributes: Attribute, channels: int = 3) -> Path:
     pixels = samples_for(path, channels)
     write_frame(path, pixels, info_for(pixels), attributes)
@@ -107,13 +114,13 @@ def test_exr_holds_every_bit_pattern(
     assert stored.info.channels == CHANNELS[channels]
 
 
-@pytest.mark.parametrize("compression", [None, *COMPRESSIONS["tiff"]])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("extension", [".png", ".tif", ".tiff", ".dpx"])
+@pytest.mark.parametrize(
+    ("extension", "compression"),
+    [(".png", None), (".dpx", None), *itertools.product((".tif", ".tiff"), (None, *COMPRESSIONS["tiff"]))],
+)
 def test_16_bit_integers(extension: str, channels: int, compression: str | None, tmp_path: Path) -> None:
     path = tmp_path / f"out{extension}"
-    if compression and compression not in COMPRESSIONS[output_format(path)]:
-        pytest.skip("not of this format")
     pixels = samples_for(path, channels)
     if (extension, channels) == (".dpx", 2):
         with pytest.raises(
@@ -126,12 +133,13 @@ def test_16_bit_integers(extension: str, channels: int, compression: str | None,
     stored = read_frame(path)
     np.testing.assert_array_equal(stored.pixels, pixels)
     assert (stored.pixels.dtype, stored.info.channels) == (np.uint16, CHANNELS[channels])
-    with (
-        Image.open(path)
-        if channels == 1 and extension != ".dpx"
-        else Image.fromarray(pixels[..., 0]) as image
-    ):
-        np.testing.assert_array_equal(np.asarray(image), pixels[..., 0])  # another reader agrees
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+def test_another_reader_agrees(extension: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"a{extension}", channels=1)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), samples_for(path, 1)[..., 0])
 
 
 def test_only_tiff_says_that_colour_is_premultiplied(tmp_path: Path) -> None:
@@ -158,10 +166,7 @@ def test_lossy_pixels_need_a_check_that_accepts_them(tmp_path: Path) -> None:
 def test_files_depend_on_their_content_alone(extension: str, tmp_path: Path) -> None:
     first, second = (write(tmp_path / f"{name}{extension}", TIMECODE).read_bytes() for name in "ab")
     assert first == second
-    now = time.time()
-    for stamp in itertools.product((time.localtime, time.gmtime), (now, now - 60), ("%Y:%m:%d", "%Y-%m-%d")):
-        clock, moment, style = stamp
-        assert time.strftime(style, clock(moment)).encode() not in first
+    assert not any(stamp in first for stamp in dates())
     assert b"bitexpand" not in first
     assert str(os.getpid()).encode() not in first
 
@@ -217,20 +222,29 @@ def _at_sync(action: Callable[[int], None]) -> Callable[[pytest.MonkeyPatch], No
     return lambda patch: patch.setattr(os, "fsync", action)
 
 
-def _failing(fault: str) -> Callable[[pytest.MonkeyPatch], None]:
-    real = oiio.ImageOutput.create
+def _library(**changed: object) -> SimpleNamespace:
+    """Return OpenImageIO with a class of ours; its own do not take patches."""
+    names = ("ImageInput", "ImageOutput", "ImageSpec", "TypeDesc", "geterror")
+    return SimpleNamespace(**{name: getattr(oiio, name) for name in names} | changed)
 
+
+def _writing_with(create: Callable[[str], object]) -> Callable[[pytest.MonkeyPatch], None]:
+    library = _library(ImageOutput=SimpleNamespace(create=create))
+    return lambda patch: patch.setattr(frames, "oiio", library)
+
+
+def _failing(fault: str) -> Callable[[pytest.MonkeyPatch], None]:
     def create(name: str) -> _Writer:
-        writer = real(name)
+        writer = oiio.ImageOutput.create(name)
         assert writer is not None
         return _Writer(writer, fault)
 
-    return lambda patch: patch.setattr(oiio.ImageOutput, "create", create)
+    return _writing_with(create)
 
 
-def _raise(error: BaseException) -> Callable[..., NoReturn]:
+def _raise(kind: type[BaseException], *arguments: object) -> Callable[..., NoReturn]:
     def fail(*_: object) -> NoReturn:
-        raise error
+        raise kind(*arguments)  # a new one each time: an old one would keep what it met alive
 
     return fail
 
@@ -245,11 +259,7 @@ def _flip(handle: int) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], type[BaseException], str]] = {
-    "no writer": (
-        lambda patch: patch.setattr(oiio.ImageOutput, "create", lambda _: None),
-        WriteError,
-        "could not be written",
-    ),
+    "no writer": (_writing_with(lambda _: None), WriteError, "could not be written"),
     "open": (
         _failing("open"),
         WriteError,
@@ -258,17 +268,17 @@ FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], type[BaseException
     "write": (_failing("write"), WriteError, r"could not be written \(reason of the library\)"),
     "close": (_failing("close"), WriteError, r"could not be written \(reason of the library\)"),
     "input/output": (
-        _at_sync(_raise(OSError(errno.EIO, "Input/output error"))),
+        _at_sync(_raise(OSError, errno.EIO, "Input/output error")),
         WriteError,
         "Input/output error",
     ),
     "disk full": (
-        _at_sync(_raise(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))),
+        _at_sync(_raise(OSError, errno.ENOSPC, os.strerror(errno.ENOSPC))),
         DiskFullError,
         "disk is full",
     ),
     "quota": (
-        _at_sync(_raise(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)))),
+        _at_sync(_raise(OSError, errno.EDQUOT, os.strerror(errno.EDQUOT))),
         DiskFullError,
         "disk is full",
     ),
@@ -276,12 +286,12 @@ FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], type[BaseException
     "changed": (_at_sync(_flip), WriteError, "does not read back as what was written"),
     "no rename": (
         lambda patch: patch.setattr(
-            Path, "replace", _raise(PermissionError(errno.EACCES, "Permission denied"))
+            Path, "replace", _raise(PermissionError, errno.EACCES, "Permission denied")
         ),
         WriteError,
         "Permission denied",
     ),
-    "interrupt": (_at_sync(_raise(KeyboardInterrupt())), KeyboardInterrupt, ""),
+    "interrupt": (_at_sync(_raise(KeyboardInterrupt, "stop")), KeyboardInterrupt, "stop"),
 }
 
 
@@ -294,9 +304,10 @@ def test_a_failed_write_leaves_all_as_it_was(
     before = write(path, TIMECODE).read_bytes() if there else None
     break_it, kind, message = FAULTS[fault]
     pixels = np.zeros((6, 7, 3), np.float16)
-    with monkeypatch.context() as patch, pytest.raises(kind, match=message) as raised:
+    with monkeypatch.context() as patch:
         break_it(patch)
-        write_frame(path, pixels, info_for(pixels), compression="none")
+        with pytest.raises(kind, match=message) as raised:
+            write_frame(path, pixels, info_for(pixels), compression="none")
     if kind is not KeyboardInterrupt:
         assert str(path) in str(raised.value)
     assert [p.name for p in tmp_path.iterdir()] == (["a.exr"] if there else [])
@@ -311,7 +322,7 @@ def test_a_check_that_refuses_leaves_all_as_it_was(there: bool, tmp_path: Path) 
     before = write(path).read_bytes() if there else None
     pixels = np.zeros((6, 7, 3), np.float16)
     with pytest.raises(GuardError, match="not good enough"):
-        write_frame(path, pixels, info_for(pixels), check=_raise(GuardError("not good enough")))
+        write_frame(path, pixels, info_for(pixels), check=_raise(GuardError, "not good enough"))
     assert [p.name for p in tmp_path.iterdir()] == (["a.exr"] if there else [])
     assert not there or path.read_bytes() == before
 
@@ -499,7 +510,7 @@ def test_a_claim_of_a_huge_size_is_refused_at_the_header(tmp_path: Path) -> None
     (tmp_path / "huge.png").write_bytes(png_claiming(100_000, 100_000))
     for read in (read_info, read_frame):
         with pytest.raises(
-            PlateError, match=r"huge.png: not a readable image \(.*100000.*; it is larger than any plate"
+            PlateError, match=r"huge.png: not a readable image \(.*28610.2 MB.*; it is larger than any plate"
         ):
             read(tmp_path / "huge.png")
 
@@ -527,7 +538,8 @@ def test_memory_that_is_not_there_is_an_error_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").write_bytes(pillow(RGB, "PNG"))
-    monkeypatch.setattr(oiio.ImageInput, "open", _raise(MemoryError()))
+    reader = SimpleNamespace(open=_raise(MemoryError))
+    monkeypatch.setattr(frames, "oiio", _library(ImageInput=reader))
     with pytest.raises(BitexpandError, match="a.png: does not fit into memory"):
         read_frame(tmp_path / "a.png")
 
@@ -562,7 +574,7 @@ def test_oiio_returns_errors_and_forgets_them_when_asked(tmp_path: Path) -> None
 
 def test_oiio_raises_where_an_error_quotes_what_is_not_utf8(tmp_path: Path) -> None:
     content = write(tmp_path / "a.exr").read_bytes()
-    (tmp_path / "a.exr").write_bytes(content.replace(b"compression", b"\xe6ompression"))
+    (tmp_path / "a.exr").write_bytes(content.replace(b"chlist", b"\xe6hlist"))
     assert oiio.ImageInput.open(str(tmp_path / "a.exr")) is None
     with pytest.raises(UnicodeDecodeError):
         oiio.geterror()
@@ -584,22 +596,15 @@ def test_oiio_guesses_a_colour_space(tmp_path: Path) -> None:
     assert read_info(tmp_path / "a.png").attribute("oiio:ColorSpace") == "srgb_rec709_scene"
 
 
-@pytest.mark.parametrize("extension", [".png", ".tif"])
-def test_oiio_stamps_the_time_of_day(extension: str, tmp_path: Path) -> None:
-    spec = oiio.ImageSpec(7, 6, 3, "uint16")
-    writer = oiio.ImageOutput.create(f"a{extension}")
+@pytest.mark.parametrize(("extension", "dtype"), [(".exr", np.float16), (".tif", np.uint16)])
+def test_oiio_stamps_the_time_of_day(extension: str, dtype: type[np.generic], tmp_path: Path) -> None:
+    path = tmp_path / f"a{extension}"
+    writer = oiio.ImageOutput.create(str(path))
     assert writer is not None
-    assert writer.open(str(tmp_path / "a"), spec)
-    assert writer.write_image(DEEP)
+    assert writer.open(str(path), oiio.ImageSpec(7, 6, 3, {".exr": "half", ".tif": "uint16"}[extension]))
+    assert writer.write_image(DEEP.astype(dtype))
     assert writer.close()
-    now = time.time()
-    days = {
-        time.strftime(style, time.gmtime(now + s)).encode()
-        for style in ("%Y:%m:%d", "%Y-%m-%d")
-        for s in (0, -60)
-    }
-    content = (tmp_path / "a").read_bytes()
-    assert any(day in content for day in days) or extension == ".tif"
+    assert any(stamp in path.read_bytes() for stamp in dates())
 
 
 def test_oiio_has_no_second_image_where_there_is_none(tmp_path: Path) -> None:
@@ -625,4 +630,4 @@ def test_oiio_returns_whole_numbers_of_dpx_shifted_or_replicated(tmp_path: Path)
     codes = np.array([[[0, 2048, 4095]]])
     for packing, full in ((1, 65520), (2, 65535)):
         (tmp_path / "a.dpx").write_bytes(dpx(codes, 12, packing))
-        assert _open(tmp_path / "a.dpx").read_image(0, 0, 0, 3, "uint16")[0, 0, 2] == full
+        assert np.asarray(_open(tmp_path / "a.dpx").read_image(0, 0, 0, 3, "uint16")).max() == full

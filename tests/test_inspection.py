@@ -241,6 +241,10 @@ def test_8_bits_behind_a_curve_are_suspected(tmp_path: Path) -> None:
     assert "as 8-bit data have behind a curve" in found.advice
 
 
+def test_code_values_stored_as_float_are_not_too_few() -> None:
+    assert float_samples(natural(90, 120).astype(np.float16), "RGB")[0].can_tell
+
+
 def test_nan_inf_and_negatives_are_counted(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
     pixels[0, :5, 0], pixels[1, :7, 1], pixels[2, :3, 1], pixels[3, :9, 2] = np.nan, np.inf, -np.inf, -0.5

@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 some frames failed, 2 usage, 3 missing input, 130 interrupte
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +22,23 @@ from bitexpand.errors import BitexpandError
 F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130
+
+
+class _Interrupt:
+    """The signal handler: the first signal stops the run, and further ones do not cut its clean-up short.
+
+    Not SIG_IGN for those: Python complains of a signal that arrives while its handler is taken away.
+    """
+
+    asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            raise KeyboardInterrupt
+
+
+_interrupt = _Interrupt()
 
 
 class _Tile(click.ParamType[int | None]):
@@ -41,9 +59,13 @@ class _Tile(click.ParamType[int | None]):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interrupt.asked = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold what a terminal cannot show
     try:
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)
         code = cli.main(arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -255,6 +277,8 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
     if dry_run:
         return _dry_run(plan, settings)
     teller = progress.reporter(style, len(plan.tasks))
+    if report:
+        progress.prepare_report(report)
     from bitexpand import pipeline  # torch takes a while: what can be refused without it was refused above
 
     results: list[pipeline.FrameResult] = []
@@ -263,6 +287,8 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
             for result in frames:
                 results.append(result)
                 teller.add(result)
+                if _interrupt.asked:  # Python drops what a handler raises inside a destructor
+                    raise KeyboardInterrupt
     finally:
         if report:
             progress.write_report(report, plan, settings, results)
@@ -284,13 +310,6 @@ def _json(value: object) -> str:
     import json
 
     return json.dumps(value, indent=2)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # A second signal must not cut the clean-up short that the first one asked for.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _say_error(message: str) -> None:

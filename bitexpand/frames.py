@@ -205,8 +205,8 @@ def _open(path: Path) -> tuple[Any, FrameInfo]:
         reader = oiio.ImageInput.open(_utf8(path), config)
         problem = _problem(oiio)
         if reader is None:
-            advice = "" if "limit" not in problem else "; it is larger than any plate"
-            raise PlateError(f"{path}: not a readable image ({problem or 'no reason given'}){advice}")
+            advice = "it is larger than any plate" if "limit" in problem else "copy or render it again"
+            raise PlateError(f"{path}: not a readable image ({problem or 'no reason given'}); {advice}")
         return reader, _describe(path, reader)
     except UnicodeError as error:
         raise PlateError(f"{path}: not a readable image ({error})") from error

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitexpand import color, frames, sequence, stills
-from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage, bins
+from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage, bins, peak
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.plate import check_plate
 
 if TYPE_CHECKING:
     from bitexpand.engine import Expander
+
+_LONGEST_NAME = 255  # bytes, on every file system in use
 
 Existing: TypeAlias = Literal["skip", "overwrite", "error"]
 OnMissing: TypeAlias = Literal["error", "skip"]
@@ -61,7 +64,7 @@ class Settings:
         _check_choice("depth", self.depth, (None, *get_args(Storage)))
         if self.bits is not None and not MIN_BITS <= self.bits <= MAX_BITS:
             raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
-        if not self.bound > EDGE_MARGIN:
+        if not EDGE_MARGIN < self.bound <= peak(MAX_BITS):
             raise UsageError(
                 f"--bound {self.bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin"
             )
@@ -199,6 +202,9 @@ def _check_choice(option: str, value: str | None, accepted: tuple[str | None, ..
 
 
 def _checked(plan: Plan, settings: Settings) -> Plan:
+    for name in (task.target.name for task in plan.tasks):
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            raise UsageError(f"output name '{name[:40]}...' is longer than {_LONGEST_NAME} bytes; shorten -o")
     for target in {task.target.suffix: task.target for task in plan.tasks}.values():
         settings.check_target(target)
     if settings.existing == "error":

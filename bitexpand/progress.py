@@ -35,16 +35,23 @@ STYLES = ("auto", "bar", "plain", "json", "openjd", "none")
 
 @dataclass
 class Tally:
-    """Frames done so far and how fast; skipped ones count as done but not for the speed."""
+    """Frames done so far and how fast; skipped ones count as done but not for the speed.
+
+    Nor does the time before the first frame: the import of torch, the model, and frames that were there already.
+    """
 
     total: int
     started: float = field(default_factory=time.monotonic)
+    work_began: float | None = None
     counts: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
 
     def add(self, result: FrameResult) -> None:
         """Count a result."""
         self.counts[result.status] += 1
+        if result.status == "written" and self.work_began is None:
+            taken = result.timing.read + result.timing.expand + result.timing.write
+            self.work_began = max(time.monotonic() - taken, self.started)
         if result.status == "failed":
             self.failed.append(name(result.task))
 
@@ -67,9 +74,10 @@ class Tally:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames a second that were worked on, since the start."""
+        """Frames a second that were worked on."""
         worked = self.counts["written"] + self.counts["failed"]
-        return worked / max(self.seconds, 1e-6)
+        began = self.started if self.work_began is None else self.work_began
+        return worked / max(time.monotonic() - began, 1e-6)
 
     @property
     def seconds_left(self) -> float | None:
@@ -281,6 +289,24 @@ def missing_text(plan: Plan) -> str:
     return f"{len(plan.missing)} missing frames ({format_frames(plan.missing)})"
 
 
+def prepare_report(path: Path) -> None:
+    """Make the folder of a report and prove that it can be written, before hours of work and not after.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    probe = _report_temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        is_other = path.exists() and not path.read_bytes().startswith(b"{")
+    except OSError as error:
+        raise UsageError(f"--report {path}: cannot write there ({error.strerror})") from error
+    if is_other:
+        raise UsageError(f"--report {path}: exists and is no report; choose another name")
+
+
 def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[FrameResult]) -> None:
     """Write what became of each frame as JSON, complete or not at all.
 
@@ -296,7 +322,7 @@ def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[F
         **{status: counts[status] for status in ("written", "skipped", "failed")},
         "frames": [result_facts(result) for result in results],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _report_temporary(path)
     try:
         temporary.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
         temporary.replace(path)
@@ -305,3 +331,7 @@ def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[F
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _report_temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -229,8 +229,7 @@ def _library(**changed: object) -> SimpleNamespace:
 
 
 def _writing_with(create: Callable[[str], object]) -> Callable[[pytest.MonkeyPatch], None]:
-    library = _library(ImageOutput=SimpleNamespace(create=create))
-    return lambda patch: patch.setattr(frames, "oiio", library)
+    return lambda patch: patch.setattr(frames, "oiio", _library(ImageOutput=SimpleNamespace(create=create)))
 
 
 def _failing(fault: str) -> Callable[[pytest.MonkeyPatch], None]:

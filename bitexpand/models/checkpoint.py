@@ -19,10 +19,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -57,10 +56,10 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
     Raises:
         UnknownNameError: there is no such architecture.
         CheckpointError: a tensor holds NaN or infinity, or the module was not made from this config.
+        OSError: the folder cannot be written to.
     """
     target = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    expected = _blueprint(architecture, config)
     fields = dataclasses.asdict(config)
     metadata = {
         "format": FORMAT,
@@ -69,8 +68,10 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
         "config": json.dumps(fields, sort_keys=True),
         "sha256": digest(architecture, fields, tensors),
     }
-    _check_layout(target, tensors, expected)
-    _check_finite(target, tensors)
+    try:
+        _check_tensors(tensors, _blueprint(architecture, config))
+    except _BadContentError as error:
+        raise CheckpointError(f"{target}: not written, as {error}") from None
     _write_whole(target, _in_one_order(safetensors.torch.save(tensors, metadata)))
     return metadata["sha256"]
 
@@ -92,12 +93,21 @@ def read(path: str | os.PathLike[str]) -> tuple[PlateModel, str]:
         CheckpointError: the file is not what it says; the message names the file, the reason and what to do.
     """
     source = Path(path)
-    if not source.exists():
+    if not os.path.exists(source):  # unlike Path.exists, False too for names that cannot be
         raise MissingInputError(f"{source}: no such weights file")
-    if not source.is_file():
-        _refuse(source, "is not a file")
-    reader = _read_pickle if source.suffix.lower() in PICKLE_SUFFIXES else _read_safetensors
-    return reader(source)
+    try:
+        content = _open(source)
+        _check_tensors(content.tensors, _blueprint(content.architecture, content.config))
+        sha256 = digest(content.architecture, dataclasses.asdict(content.config), content.tensors)
+        if content.sha256 not in (None, sha256):
+            raise _BadContentError("its contents do not match its SHA-256: it was damaged or altered")
+    except _BadContentError as error:
+        advice = "pass a file written by bitexpand's training, or reinstall if it came with the package"
+        raise CheckpointError(f"{source}: {error}; {advice}") from error.__cause__
+    with torch.random.fork_rng(devices=[]):  # initial values are drawn and thrown away: leave no trace
+        module = _architecture(content.architecture)(content.config)
+    module.load_state_dict(content.tensors, strict=True)
+    return module, sha256
 
 
 def digest(architecture: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -120,84 +130,110 @@ def digest(architecture: str, config: Mapping[str, Any], tensors: Mapping[str, T
     return sha.hexdigest()
 
 
-def _read_safetensors(path: Path) -> tuple[PlateModel, str]:
-    with _refusing(path), safe_open(path, framework="pt", device="cpu") as file:
+class _BadContentError(Exception):
+    """The reason why a file is refused; ``read`` and ``save`` add the file and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What a file claims; ``sha256`` is None where it makes no claim."""
+
+    architecture: str
+    config: ModelConfig
+    tensors: dict[str, Tensor]
+    sha256: str | None
+
+
+def _open(path: Path) -> _Content:
+    if not path.is_file():  # a pipe would be waited for
+        raise _BadContentError("it is not a file")
+    try:
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            return _open_pickle(path)
+        return _open_safetensors(path)
+    except _BadContentError:
+        raise
+    except OSError as error:
+        raise _BadContentError(f"it cannot be read ({error.strerror or _first_line(error)})") from error
+    except SafetensorError as error:
+        raise _BadContentError(f"it is not readable as safetensors ({_first_line(error)})") from error
+    except Exception as error:  # unpicklers of damaged files raise nearly anything
+        raise _BadContentError(f"it is not readable ({_first_line(error)})") from error
+
+
+def _open_safetensors(path: Path) -> _Content:
+    with safe_open(path, framework="pt", device="cpu") as file:
         metadata = file.metadata() or {}
-        _check_format(path, metadata)
-        architecture, config = _parse_config(path, metadata["architecture"], metadata["config"])
+        _check_format(metadata)
+        architecture, config = _parse_config(metadata["architecture"], _parse_json(metadata["config"]))
         expected = _blueprint(architecture, config)
-        _check_names(path, set(file.keys()), set(expected))
+        _check_names(set(file.keys()), set(expected))
         for name, tensor in expected.items():  # shapes come from the header: nothing is loaded yet
-            _check_shape(path, name, tuple(file.get_slice(name).get_shape()), tuple(tensor.shape))
+            _check_shape(name, tuple(file.get_slice(name).get_shape()), tuple(tensor.shape))
         tensors = {name: file.get_tensor(name) for name in expected}
-    return _build(path, architecture, config, expected, tensors, metadata.get("sha256", ""))
+    return _Content(architecture, config, tensors, metadata["sha256"])
 
 
-def _read_pickle(path: Path) -> tuple[PlateModel, str]:
-    with _refusing(path):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+def _open_pickle(path: Path) -> _Content:
+    content = torch.load(path, map_location="cpu", weights_only=True)
     keys = {"architecture", "config", "state"}
     if not isinstance(content, dict) or set(content) != keys:
-        _refuse(path, "does not hold a dict with exactly the keys 'architecture', 'config' and 'state'")
-    if not isinstance(content["state"], Mapping):
-        _refuse(path, "its 'state' is not a dict of tensors")
-    architecture, config = _parse_config(path, content["architecture"], content["config"])
-    tensors = dict(content["state"])
+        raise _BadContentError(
+            "it must hold a dict with exactly the keys 'architecture', 'config' and 'state'"
+        )
+    tensors = content["state"]
+    if not isinstance(tensors, dict):
+        raise _BadContentError("its 'state' is not a dict of tensors")
     for name, tensor in tensors.items():
         if not isinstance(name, str) or type(tensor) not in (Tensor, torch.nn.Parameter):
-            _refuse(path, f"its 'state' holds {ascii(name)}, which is not a tensor under a name")
+            raise _BadContentError(f"its 'state' holds '{_printable(name)}', which is not a tensor")
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            _refuse(path, f"tensor '{name}' is not a plain dense one")
-    expected = _blueprint(architecture, config)
-    return _build(path, architecture, config, expected, tensors, None)
+            raise _BadContentError(f"tensor '{_printable(name)}' is not a plain dense one")
+    architecture, config = _parse_config(content["architecture"], content["config"])
+    return _Content(architecture, config, dict(tensors), None)
 
 
-def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
+def _check_format(metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
-        _refuse(path, "is safetensors, but not of bitexpand: its metadata lack 'format': " + repr(FORMAT))
+        raise _BadContentError(f"it is safetensors, but its metadata lack 'format': '{FORMAT}'")
     version = metadata.get("format_version", "none")
     if version != FORMAT_VERSION:
-        _refuse(path, f"has format version {version[:20]!a}, this release reads {FORMAT_VERSION!r}")
-    absent = [key for key in ("architecture", "config", "sha256") if key not in metadata]
-    if absent:
-        _refuse(path, f"its metadata lack '{absent[0]}'")
+        raise _BadContentError(f"its format version is '{_printable(version)}', not '{FORMAT_VERSION}'")
+    for key in ("architecture", "config", "sha256"):
+        if key not in metadata:
+            raise _BadContentError(f"its metadata lack '{key}'")
 
 
-def _parse_config(path: Path, architecture: object, fields: object) -> tuple[str, ModelConfig]:
-    """Rebuild and check the config; ``fields`` is JSON text, or a dict of a pickle."""
-    if isinstance(fields, str):
-        fields = _parse_json(path, fields)
-    if not isinstance(architecture, str):
-        _refuse(path, "its architecture is not a name")
-    if not isinstance(fields, Mapping) or len(repr(fields)) > CONFIG_CHARACTERS:
-        _refuse(path, "its config is not a short dict of fields")
+def _parse_json(text: str) -> object:
     try:
-        config_type = _architecture(architecture[:100]).config_type
+        return json.loads(text[:CONFIG_CHARACTERS])
+    except (ValueError, RecursionError):
+        raise _BadContentError("its config is not JSON") from None
+
+
+def _parse_config(architecture: object, fields: object) -> tuple[str, ModelConfig]:
+    if not isinstance(architecture, str):
+        raise _BadContentError("its architecture is not a name")
+    if not isinstance(fields, dict) or len(repr(fields)) > CONFIG_CHARACTERS:
+        raise _BadContentError("its config is not a short dict of fields")
+    try:
+        config_type = _architecture(architecture).config_type
         known = [field.name for field in dataclasses.fields(config_type)]
         for name in fields:
             if name not in known:
-                raise UnknownNameError(f"{config_type.__name__} field", ascii(name)[1:61].rstrip("'"), known)
-        absent = [name for name in known if name not in fields]
-        if absent:
-            raise UsageError(f"its config lacks '{absent[0]}'")
+                raise UnknownNameError(f"field of {config_type.__name__}", _printable(name), known)
+        for name in known:
+            if name not in fields:
+                raise _BadContentError(f"its config lacks '{name}'")
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         return architecture, config_type(**values)
     except UsageError as error:
-        _refuse(path, str(error))
-
-
-def _parse_json(path: Path, text: str) -> object:
-    if len(text) > CONFIG_CHARACTERS:
-        _refuse(path, "its config is not a short dict of fields")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        _refuse(path, "its config is not JSON")
+        raise _BadContentError(str(error)) from error
 
 
 def _architecture(name: str) -> type[PlateModel]:
     if name not in ARCHITECTURES:
-        raise UnknownNameError("architecture", name, ARCHITECTURES)
+        raise UnknownNameError("architecture", _printable(name), ARCHITECTURES)
     return ARCHITECTURES[name]
 
 
@@ -207,77 +243,45 @@ def _blueprint(architecture: str, config: ModelConfig) -> dict[str, Tensor]:
         return _architecture(architecture)(config).state_dict()
 
 
-def _build(
-    path: Path,
-    architecture: str,
-    config: ModelConfig,
-    expected: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    sha256: str | None,
-) -> tuple[PlateModel, str]:
-    _check_layout(path, tensors, expected)
-    actual = digest(architecture, dataclasses.asdict(config), tensors)
-    if sha256 is not None and sha256 != actual:
-        _refuse(path, "its contents do not match its SHA-256: it was damaged or altered")
-    _check_finite(path, tensors)
-    with torch.random.fork_rng(devices=[]):  # initial values are drawn and thrown away: leave no trace
-        module = _architecture(architecture)(config)
-    module.load_state_dict(tensors, strict=True)
-    return module, actual
-
-
-def _check_layout(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    _check_names(path, set(tensors), set(expected))
+def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    _check_names(set(tensors), set(expected))
     for name, tensor in tensors.items():
-        _check_shape(path, name, tuple(tensor.shape), tuple(expected[name].shape))
+        _check_shape(name, tuple(tensor.shape), tuple(expected[name].shape))
         wanted = FLOAT_TYPES if expected[name].is_floating_point() else (expected[name].dtype,)
         if tensor.dtype not in wanted:
-            accepted = " or ".join(str(dtype).removeprefix("torch.") for dtype in wanted)
-            actual = str(tensor.dtype).removeprefix("torch.")
-            _refuse(path, f"tensor '{name}' is {actual}, the architecture needs {accepted}")
-
-
-def _check_names(path: Path, names: set[str], expected: set[str]) -> None:
-    for name in sorted(expected - names):
-        _refuse(path, f"tensor '{name}' is missing ({len(expected - names)} in all)")
-    for name in sorted(names - expected):
-        shown = ascii(name[:60])[1:-1]
-        _refuse(path, f"tensor '{shown}' is not part of the architecture ({len(names - expected)} in all)")
-
-
-def _check_shape(path: Path, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if shape != expected:
-        _refuse(path, f"tensor '{name}' has shape {shape}, the architecture needs {expected}")
-
-
-def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+            accepted = " or ".join(map(_type_name, wanted))
+            raise _BadContentError(f"tensor '{name}' is {_type_name(tensor.dtype)}, must be {accepted}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            _refuse(path, f"tensor '{name}' holds NaN or infinity")
+            raise _BadContentError(f"tensor '{name}' holds NaN or infinity")
 
 
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turn whatever the readers raise into our error: unpicklers of damaged files raise nearly anything."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except SafetensorError as error:
-        _refuse(path, f"is not readable as safetensors ({_first_line(error)})", error)
-    except OSError as error:
-        _refuse(path, f"cannot be read ({error.strerror or _first_line(error)})", error)
-    except Exception as error:  # noqa: BLE001
-        _refuse(path, f"is not readable ({_first_line(error)})", error)
+def _check_names(names: set[str], expected: set[str]) -> None:
+    for name in sorted(expected - names):
+        raise _BadContentError(f"tensor '{name}' is missing ({len(expected - names)} in all)")
+    for name in sorted(names - expected):
+        count = len(names - expected)
+        raise _BadContentError(
+            f"tensor '{_printable(name)}' is not part of the architecture ({count} in all)"
+        )
+
+
+def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise _BadContentError(f"tensor '{name}' has shape {shape}, must be {expected}")
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _printable(name: object) -> str:
+    return ascii(str(name)[:60])[1:-1]  # a hostile file must not put control characters on the terminal
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _refuse(path: Path, reason: str, cause: Exception | None = None) -> NoReturn:
-    advice = "pass a file written by bitexpand's training, or reinstall if it came with the package"
-    raise CheckpointError(f"{path}: {reason}; {advice}") from cause
+    text = str(error).strip() or type(error).__name__
+    return ascii(text.splitlines()[0][:200])[1:-1]
 
 
 def _in_one_order(content: bytes) -> bytes:

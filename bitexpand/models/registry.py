@@ -63,7 +63,7 @@ MODELS: tuple[ModelSpec, ...] = (
         weights=None,
         sha256=None,
         needs_weights=False,
-        summary="no network: edge-gated multi-scale blur, clamped to the bin",
+        summary="no network: empirical Bayes over blurs and local fits, no parameters",
         licence="MIT",
     ),
     ModelSpec(
@@ -136,7 +136,7 @@ def load(name_or_path: str | os.PathLike[str]) -> LoadedModel:
 
 def _is_path(text: str) -> bool:
     has_separator = any(separator in text for separator in (os.sep, os.altsep) if separator)
-    return has_separator or text.lower().endswith(FILE_SUFFIXES) or Path(text).is_file()
+    return has_separator or text.lower().endswith(FILE_SUFFIXES) or os.path.isfile(text)
 
 
 def _shipped_file(row: ModelSpec) -> Path:

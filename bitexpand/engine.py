@@ -30,7 +30,7 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 _LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Fixed, so that the choice of tiles, and with it the last bits of a frame, does not depend on the load of the
 # machine; only a machine that cannot spare this much gets smaller tiles.
-_ACTIVATION_BUDGET = 2 << 30
+_ACTIVATION_BUDGET = 3 << 30
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def inspect_file(path: Path) -> Inspection:
         color_tags=_color_tags(info),
         timecode=_timecode(info),
         frames_per_second=_frame_rate(info),
-        pixel_aspect=info.attribute("PixelAspectRatio"),
+        pixel_aspect=info.pixel_aspect(),
         bitexpand=made,
         verdict=verdict,
         option_bits=depth.option,

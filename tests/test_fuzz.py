@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+import psutil
 import pytest
 from encoded import METHOD_A, METHOD_B, dpx, pillow, pillow_image
 from PIL import Image
@@ -170,7 +171,7 @@ def work(family: Family, start: int, stop: int, folder: Path) -> None:
     sound: Mapping[str, bytes] = (sound_images if family == "images" else sound_weights)(folder)
     read: Callable[[Path], None] = read_image if family == "images" else read_weights
     names, counts = sorted(sound), Counter[str]()
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    in_use = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
     for index in range(start, stop):
         name, dice = names[index % len(names)], random.Random(f"{SEED}/{family}/{index}")

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,9 @@ def _open_safetensors(path: Path) -> _Content:
 
 
 def _open_pickle(path: Path) -> _Content:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch wonders aloud about files that it then refuses
+        content = torch.load(path, map_location="cpu", weights_only=True)
     keys = {"architecture", "config", "state"}
     if not isinstance(content, dict) or set(content) != keys:
         raise _BadContentError(

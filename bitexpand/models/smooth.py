@@ -64,7 +64,7 @@ class Smooth(PlateModel):
         super().__init__(config)
         self.levels, self.iterations = config.levels, config.iterations
         self.multiple = 2 ** (config.levels - 1)
-        self.overlap = 20 * self.multiple  # 640 px: tiled and untiled differ by 0.04 LSB at worst
+        self.overlap = 24 * self.multiple  # 768 px: tiled and untiled differ by 0.02 LSB at worst
 
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate before quantisation.

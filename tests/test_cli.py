@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import Cli, CliProcess, hidden_files
 from plates import natural, save, save_shot, tiny_model
@@ -238,19 +236,3 @@ def test_a_reader_that_leaves_a_run_stops_it_cleanly(shot: list[str], tmp_path: 
         assert process.stderr.read() == ""
     assert process.returncode == 1
     assert not hidden_files(tmp_path)
-
-
-def test_names_that_a_terminal_cannot_show_do_no_harm(run_cli: CliProcess, tmp_path: Path, tiny: str) -> None:
-    (tmp_path / "in").mkdir()
-    save(tmp_path / "a.png", natural(4, 5))
-    for name in ("plâte_月.png".encode(), b"broken_\xff.png"):
-        os.link(tmp_path / "a.png", os.fsencode(tmp_path / "in") + b"/" + name)
-    options = ["--model", tiny, "--device", "cpu", "--progress", "plain"]
-    ascii_only = {"PYTHONIOENCODING": "ascii"}
-    done = run_cli("batch", tmp_path / "in", "-o", tmp_path / "out", *options, env=ascii_only, expect=1)
-    done.said("1 written", "1 failed", r"pl\xe2te_\u6708.exr", r"broken_\udcff.png")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plâte_月.exr"]
-
-
-def test_the_module_has_a_small_surface() -> None:
-    assert np.all([name in dir(bitexpand) for name in bitexpand.__all__])

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio
 
-from bitexpand import frames
+from bitexpand.pictures import write_picture
 from bitexpand.shipped import shipped_file
 
 SIZE = (1536, 864)
@@ -53,9 +53,7 @@ def _make_frames(folder: Path, count: int) -> None:
         large = oiio.ImageBufAlgo.resize(
             oiio.ImageBuf(str(source)), "cubic", roi=oiio.ROI(0, SIZE[0], 0, SIZE[1])
         )
-        frames.write_picture(
-            folder / f"plate_{number}.png", np.asarray(large.get_pixels(oiio.UINT8), np.uint8)
-        )
+        write_picture(folder / f"plate_{number}.png", np.asarray(large.get_pixels(oiio.UINT8), np.uint8))
 
 
 def _take_turns(folder: Path, count: int, repeats: int, model: str) -> tuple[float, float]:

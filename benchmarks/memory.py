@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitexpand import frames
+from bitexpand.pictures import write_picture
 
 SIZES = {
     "8K, 1 frame": (7680, 4320, 1),
@@ -40,9 +40,7 @@ def _make_frames(folder: Path, width: int, height: int, count: int) -> None:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for number in range(1001, 1001 + count):
         ramp = 128 + 60 * np.sin((x + number) / 900) + 40 * np.cos(y / 700)
-        frames.write_picture(
-            folder / f"plate_{number}.png", np.repeat(ramp.astype(np.uint8)[..., None], 3, axis=2)
-        )
+        write_picture(folder / f"plate_{number}.png", np.repeat(ramp.astype(np.uint8)[..., None], 3, axis=2))
 
 
 def _peak_gib(folder: Path, model: str) -> float:

@@ -3,8 +3,8 @@
 ``python -m benchmarks.quality [--model NAME] [--depth half|float] [PLATES]``
 
 Each plate is encoded to ACEScct and rounded to 8 bits; ``bitexpand seq`` expands the PNGs; the EXRs it wrote are
-held against the ACEScct values before rounding. The gain is 10 log10(MSE of the PNG / MSE of the EXR). Where a value
-lies beyond code 0 or 255 the truth is clipped, as no bin reaches there.
+held against the ACEScct values before rounding. The gain is 10 log10(MSE of the PNG / MSE of the EXR). Where a
+value lies beyond code 0 or 255 the truth is clipped, as no bin reaches there.
 """
 
 from __future__ import annotations

@@ -260,8 +260,18 @@ def models() -> None:
 
 
 @cli.command()
-@click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("bitexpand_demo"), show_default=True, help="Folder of the results.")
-@click.option("--model", default="pyramid", show_default=True, help="A name of `bitexpand models`, or a weights FILE.")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("bitexpand_demo"),
+    show_default=True,
+    help="Folder of the results.",
+)
+@click.option(
+    "--model", default="pyramid", show_default=True, help="A name of `bitexpand models`, or a weights FILE."
+)
 def demo(folder: Path, model: str) -> int:
     """Expand the example plate, verify it, and draw a picture of before and after."""
     from bitexpand.demo import demo as run_demo

@@ -10,6 +10,7 @@ import numpy as np
 from bitexpand import frames
 from bitexpand.code_values import to_signal
 from bitexpand.jobs import Job, plan_sequence
+from bitexpand.pictures import write_picture
 from bitexpand.pipeline import run
 from bitexpand.plate import read_plate
 from bitexpand.preview import before_after
@@ -38,7 +39,9 @@ def demo(folder: Path, model: str, say: Callable[[str], None]) -> bool:
     """
     source = str(shipped_file("examples", "plate", f"dusk_{FIRST}.png").with_name(PLATE))
     log, linear = folder / "log" / "dusk_####.exr", folder / "acescg" / "dusk_####.exr"
-    passed = _expand(Job(input=source, output=str(log), model=model, in_space=SPACE), "log, ACEScct, half", say)
+    passed = _expand(
+        Job(input=source, output=str(log), model=model, in_space=SPACE), "log, ACEScct, half", say
+    )
     passed &= _expand(
         Job(input=source, output=str(linear), model=model, in_space=SPACE, out_space="ACEScg"),
         "scene-linear, ACEScg, half",
@@ -70,4 +73,4 @@ def _draw(source: Path, result: Path, picture: Path) -> None:
     plate = read_plate(source)
     before = to_signal(plate.codes, plate.bits)
     after = frames.read_frame(result).pixels.astype(np.float32)
-    frames.write_picture(picture, before_after(before, after))
+    write_picture(picture, before_after(before, after))

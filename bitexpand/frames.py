@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import OpenImageIO as oiio
 import psutil
 
@@ -27,32 +26,13 @@ from bitexpand.errors import (
     DiskFullError,
     MemoryShortageError,
     PlateError,
-    UnknownNameError,
     UsageError,
     WriteError,
 )
+from bitexpand.formats import COMPRESSIONS, SOURCE_FORMATS, output_format
 from bitexpand.header import Attribute, Frame, FrameInfo, Pixels, Window, legible
 
 MAX_IMAGE_MB = 4096  # pixels as stored, 37k x 37k of 8-bit RGB; above, a header is taken for corrupt
-SOURCE_FORMATS = {
-    "png": (".png",),
-    "jpeg": (".jpg", ".jpeg", ".jpe"),
-    "tiff": (".tif", ".tiff"),
-    "targa": (".tga",),
-    "bmp": (".bmp",),
-    "webp": (".webp",),
-    "dpx": (".dpx",),
-}
-SOURCE_EXTENSIONS = frozenset(itertools.chain.from_iterable(SOURCE_FORMATS.values()))
-OUTPUT_FORMATS = {".exr": "openexr", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dpx": "dpx"}
-COMPRESSIONS = {
-    "openexr": ("zip", "zips", "rle", "piz", "htj2k", "none", "pxr24", "b44", "b44a", "dwaa", "dwab"),
-    "tiff": ("zip", "lzw", "packbits", "none"),
-    "png": ("zip",),
-    "dpx": ("none",),
-}
-LOSSY_COMPRESSIONS = frozenset({"pxr24", "b44", "b44a", "dwaa", "dwab"})
-
 _TEMPORARY = re.compile(r"^\.bitexpand-(?P<host>[\w.]+)-(?P<pid>\d+)-\d+\.\w+$")
 _HOST = re.sub(r"[^\w.]", "_", socket.gethostname())[:40] or "host"
 _serial = itertools.count()
@@ -101,30 +81,6 @@ def read_frame(path: Path) -> Frame:
     if info.attribute("tiff:ColorSpace") == "palette":
         pixels = sniff.restore_palette(path, pixels)
     return Frame(pixels, info)
-
-
-def output_format(path: Path) -> str:
-    """Return OpenImageIO's format name for an output path.
-
-    Raises:
-        UsageError: the extension is not one that bitexpand writes.
-    """
-    name = OUTPUT_FORMATS.get(path.suffix.lower())
-    if name is None:
-        raise UsageError(f"cannot write '{path.name}': give it one of {', '.join(OUTPUT_FORMATS)}")
-    return name
-
-
-def check_compression(compression: str, format_name: str) -> None:
-    """Raise UnknownNameError unless ``compression``, with or without ``:level``, is one of the format's."""
-    name, _, level = compression.partition(":")
-    if name not in COMPRESSIONS[format_name] or (level and not level.isdigit()):
-        raise UnknownNameError(f"{format_name} compression", compression, COMPRESSIONS[format_name])
-
-
-def is_lossy(compression: str) -> bool:
-    """Tell whether an EXR compression changes half or float pixels."""
-    return compression.partition(":")[0] in LOSSY_COMPRESSIONS
 
 
 def prepare_folder(folder: Path) -> None:
@@ -187,13 +143,6 @@ def write_frame(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write an 8-bit PNG to look at, (H, W, 3) uint8, in display space; raises as ``write_frame``."""
-    height, width, _ = pixels.shape
-    window = Window(0, 0, width, height)
-    write_frame(path, pixels, FrameInfo(path, "png", ("R", "G", "B"), "uint8", 8, window, window))
 
 
 def _open(path: Path) -> tuple[Any, FrameInfo]:

@@ -175,9 +175,6 @@ def _verdict(
         return "not_a_plate", str(error).removeprefix(f"{info.path}: ")
     if option and depth.can_tell:
         return "expandable_with_bits", f"{info.bits}-bit file with {option}-bit data: pass --bits {option}"
-    if depth.bits and depth.bits < info.bits:
-        what = f"{info.bits}-bit file with {depth.bits}-bit data"
-        return "low_bit_source", f"{what}: save it as {depth.bits}-bit integers, and bitexpand can expand it"
     return "expandable", f"{info.bits}-bit plate: bitexpand can expand it"
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from bitexpand import color, frames, sequence, stills
+from bitexpand import color, formats, frames, sequence, stills
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage, bins, peak
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.plate import check_plate
@@ -74,7 +74,7 @@ class Settings:
             )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: give 1 or more")
-        if self.compression and frames.is_lossy(self.compression) and self.bound <= HALF_BIN:
+        if self.compression and formats.is_lossy(self.compression) and self.bound <= HALF_BIN:
             raise UsageError(
                 f"--compression {self.compression} is lossy and would move values out of their bins;"
                 " take a lossless one, or allow it with a wider --bound"
@@ -82,7 +82,7 @@ class Settings:
 
     def storage(self, bits: int, target: Path, conversion: color.Conversion | None) -> Storage:
         """Return the sample type of a target for a source of ``bits`` bits and the conversion on the way."""
-        if frames.output_format(target) != "openexr":
+        if formats.output_format(target) != "openexr":
             return "uint16"
         # A rounded half in one channel comes back through a matrix as an error in the others: on saturated
         # pixels by several LSB.
@@ -91,12 +91,12 @@ class Settings:
 
     def check_target(self, target: Path) -> None:
         """Raise UsageError unless the target's format can hold the depth and compression asked for."""
-        format_name = frames.output_format(target)
+        format_name = formats.output_format(target)
         accepted = ("half", "float") if format_name == "openexr" else ("uint16",)
         if self.depth and self.depth not in accepted:
             raise UsageError(f"--depth {self.depth}: a {target.suffix} file takes {' or '.join(accepted)}")
         if self.compression:
-            frames.check_compression(self.compression, format_name)
+            formats.check_compression(self.compression, format_name)
 
     def pixel_settings(self) -> dict[str, object]:
         """Return what the pixels of a frame depend on, apart from the model and the config's text."""
@@ -191,7 +191,7 @@ def plan_sequence(job: Job) -> Plan:
 
 def plan_batch(batch: Batch) -> Plan:
     """Find the stills of a batch and where each goes; raises as ``plan_sequence``."""
-    found = stills.find_stills(batch.inputs, batch.recursive, batch.list_file, frames.SOURCE_EXTENSIONS)
+    found = stills.find_stills(batch.inputs, batch.recursive, batch.list_file, formats.SOURCE_EXTENSIONS)
     pairs = stills.still_outputs(found, batch.folder, batch.extension)
     return _checked(Plan(tuple(Task(None, source, target) for source, target in pairs), uniform=False), batch)
 

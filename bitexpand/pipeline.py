@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitexpand import frames, provenance, sniff
+from bitexpand import formats, frames, provenance, sniff
 from bitexpand.code_values import Codes
 from bitexpand.encoding import Encoding, encode_alpha
 from bitexpand.engine import Expanded
@@ -195,7 +195,7 @@ class _Work:
         compression = self._settings.compression
         attributes = self._attributes(loaded, encoding)
         check = None
-        if compression and frames.is_lossy(compression):
+        if compression and formats.is_lossy(compression):
             check = partial(_check_lossy, codes=plate.codes, encoding=encoding)
         frames.write_frame(task.target, pixels, info, attributes, compression, check)
         return FrameResult(
@@ -225,7 +225,7 @@ class _Work:
             "out_space": settings.out_space,
         }
         kept = plate.info.kept_attributes()
-        is_exr = frames.output_format(loaded.task.target) == "openexr"
+        is_exr = formats.output_format(loaded.task.target) == "openexr"
         if encoding.conversion is None and not is_exr:
             kept += plate.info.icc_profile()
         if is_exr and self._color.interop_id:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitexpand import frames
+from bitexpand import formats, frames
 from bitexpand.code_values import MAX_BITS, MIN_BITS, Codes, codes_in_container
 from bitexpand.errors import PlateError
 
@@ -51,7 +51,9 @@ def read_plate(path: Path, bits: int | None = None) -> Plate:
     color = frame.pixels if alpha_at is None else frame.pixels[..., color_at]
     alpha = None if alpha_at is None else frame.pixels[..., alpha_at : alpha_at + 1]
     try:
-        codes = _codes(color, bits)
+        codes = _codes(color, frame.info.bits)
+        if bits < frame.info.bits:
+            codes = codes_in_container(codes, frame.info.bits, bits)
         alpha_codes = None if alpha is None else _codes(alpha, frame.info.bits)
     except PlateError as error:
         raise PlateError(f"{path}: {error}") from error
@@ -65,8 +67,8 @@ def check_plate(info: frames.FrameInfo, bits: int | None) -> int | None:
         PlateError: it is none; the message says why and what to do.
     """
     name = info.path
-    if info.format not in frames.SOURCE_FORMATS:
-        accepted = ", ".join(frames.SOURCE_FORMATS)
+    if info.format not in formats.SOURCE_FORMATS:
+        accepted = ", ".join(formats.SOURCE_FORMATS)
         raise PlateError(f"{name}: a {info.format} file is no 8 to 12-bit source; accepted are {accepted}")
     if info.container not in ("uint8", "uint16"):
         raise PlateError(f"{name}: {info.container} samples have no bins to expand; give an integer source")
@@ -75,9 +77,8 @@ def check_plate(info: frames.FrameInfo, bits: int | None) -> int | None:
             f"{name}: a {info.bits}-bit source has nothing to expand; if it holds fewer bits"
             " (`bitexpand inspect` tells), say how many with --bits"
         )
-    container_bits = 8 if info.container == "uint8" else 16
-    if not MIN_BITS <= (bits or info.bits) <= min(MAX_BITS, container_bits):
-        raise PlateError(f"{name}: --bits {bits or info.bits} does not fit its {container_bits}-bit samples")
+    if not MIN_BITS <= (bits or info.bits) <= min(MAX_BITS, info.bits):
+        raise PlateError(f"{name}: --bits {bits or info.bits} does not fit its {info.bits}-bit samples")
     space = info.attribute("tiff:ColorSpace") or info.attribute("jpeg:ColorSpace")
     if space not in (None, *_READ_AS_RGB):
         raise PlateError(f"{name}: is {space}; convert it to RGB first")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import OpenImageIO as oiio
 
-from bitexpand.errors import UsageError, WriteError
+from bitexpand.errors import UsageError
+from bitexpand.pictures import draw_text
 
 Float = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -199,7 +199,7 @@ def _outline(picture: Bytes, crop: Crop, plate_width: int, number: str) -> None:
     # beside it, since the crop of an 8K plate is too small to hold a number
     x = right + 6 if right + 20 < picture.shape[1] else max(0, left - 14)
     beside = picture[top : top + 18, x : x + 14]
-    beside[:] = _draw_text(beside, 0, 12, number, 15)
+    beside[:] = draw_text(beside, 0, 12, number, 15)
 
 
 def _page(pairs: list[tuple[Bytes, Bytes]], titles: list[str], labels: tuple[str, str]) -> Bytes:
@@ -210,22 +210,7 @@ def _page(pairs: list[tuple[Bytes, Bytes]], titles: list[str], labels: tuple[str
         for x, picture, label in ((GUTTER, left, labels[0]), (2 * GUTTER + PANEL[0], right, labels[1])):
             rows, columns = picture.shape[:2]
             strip = page[top : top + HEADER, x : x + PANEL[0]]
-            strip[:] = _draw_text(strip, 0, HEADER - 11, f"{label}:  {title}", 17)
+            strip[:] = draw_text(strip, 0, HEADER - 11, f"{label}:  {title}", 17)
             page[top + HEADER : top + HEADER + rows, x : x + columns] = picture
         top += HEADER + left.shape[0]
     return page
-
-
-def _draw_text(picture: Bytes, x: int, y: int, text: str, size: int) -> Bytes:
-    """Return (H, W, 3) ``picture`` with white ``text``, whose baseline begins at ``x`` and ``y``.
-
-    Raises:
-        WriteError: OpenImageIO cannot draw, for one because its own fonts are gone.
-    """
-    height, width, channels = picture.shape
-    buffer = oiio.ImageBuf(oiio.ImageSpec(width, height, channels, oiio.UINT8))
-    buffer.set_pixels(oiio.ROI(), np.ascontiguousarray(picture))
-    # a font of OpenImageIO's own wheel, so that a machine without any fonts draws the same picture
-    if not oiio.ImageBufAlgo.render_text(buffer, x, y, text, size, "DroidSans", (1.0, 1.0, 1.0)):
-        raise WriteError(f"text cannot be drawn: {buffer.geterror()}")
-    return np.asarray(buffer.get_pixels(oiio.UINT8), np.uint8)

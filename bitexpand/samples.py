@@ -92,8 +92,12 @@ def integer_samples(
     values = np.flatnonzero(np.sum(of_color or histograms, axis=0))
     depth = integer_depth(*_narrowed(values, container_bits, [header_bits]))
     option = depth.bits if depth.can_tell else 8
-    # What is advised must be what read_plate can do: it goes from container to bits in one step.
-    if option and option < header_bits and _narrowed(values, container_bits, [option])[1] == option:
+    # What is advised must be what read_plate can do: from the container to the header's bits, then to fewer.
+    if (
+        option
+        and option < header_bits
+        and _narrowed(values, container_bits, [header_bits, option])[1] == option
+    ):
         depth = replace(depth, option=option)
     channels: list[Channel] = []
     for name, histogram in zip(names, histograms, strict=True):

@@ -22,7 +22,9 @@ def test_signal_and_back_keeps_every_code(bits: int) -> None:
     assert np.array_equal(cv.requantise(cv.from_signal(signal, bits)), codes)
 
 
-@given(bits=st.integers(cv.MIN_BITS, 10), storage=st.sampled_from(["half", "float", "uint16"]), t=st.floats(0, 1))
+@given(
+    bits=st.integers(cv.MIN_BITS, 10), storage=st.sampled_from(["half", "float", "uint16"]), t=st.floats(0, 1)
+)
 def test_any_value_between_the_limits_survives_storage(bits: int, storage: cv.Storage, t: float) -> None:
     bins = cv.bins(bits, 0.5, storage)
     codes = np.arange(cv.peak(bits) + 1)
@@ -61,7 +63,9 @@ def test_bound_is_never_exceeded(bits: int, bound: float) -> None:
 
 
 def test_half_cannot_hold_twelve_bits() -> None:
-    with pytest.raises(UsageError, match="half samples are too coarse for 12-bit code values; use --depth float"):
+    with pytest.raises(
+        UsageError, match="half samples are too coarse for 12-bit code values; use --depth float"
+    ):
         cv.bins(12, 0.5, "half")
 
 

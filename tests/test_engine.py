@@ -1,92 +1,33 @@
-"""The engine: numpy in, numpy out, whatever the size; one truth for all tiles, precisions and channels."""
+"""The engine: numpy in, numpy out, whatever the size, the precision and the channels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from fake_models import Broken, Nudge, UnitNudge, expander_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plates import natural, tiny_model
 from torch import Tensor
 
-from bitexpand import engine
 from bitexpand.code_values import bins, peak, requantise
 from bitexpand.engine import Expander, find_device
 from bitexpand.errors import (
     BitexpandError,
     DeviceError,
     GuardError,
-    MemoryShortageError,
     MissingInputError,
     UnknownNameError,
     UsageError,
 )
-from bitexpand.models import checkpoint, registry
-from bitexpand.models.base import ModelConfig, PlateModel, Units
+from bitexpand.models import checkpoint
 from bitexpand.models.unet import UNet, UNetConfig
 
 quick = settings(deadline=None, max_examples=40)
-Install = Callable[[PlateModel], Expander]
-
-
-class Nudge(PlateModel):
-    """Moves each value by up to 0.4 LSB, by what lies around it."""
-
-    config_type = ModelConfig
-    units: Units = "lsb"
-    multiple, overlap, bytes_per_pixel = 4, 32, 100
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def forward(self, plate: Tensor) -> Tensor:
-        self.seen.append(plate)
-        return plate + 0.4 * torch.sin(F.avg_pool2d(plate, 5, 1, 2, count_include_pad=False))
-
-
-class UnitNudge(Nudge):
-    units: Units = "unit"
-
-    def forward(self, plate: Tensor) -> Tensor:
-        self.seen.append(plate)
-        return plate + 0.3 / 255
-
-
-class Hungry(Nudge):
-    """Runs out of memory on inputs of more than ``limit`` pixels."""
-
-    def __init__(self, limit: int, error: Exception) -> None:
-        super().__init__()
-        self.limit, self.error = limit, error
-
-    def forward(self, plate: Tensor) -> Tensor:
-        if plate.shape[-2] * plate.shape[-1] > self.limit:
-            self.seen.append(plate)
-            raise self.error
-        return super().forward(plate)
-
-
-class Broken(Nudge):
-    def forward(self, plate: Tensor) -> Tensor:
-        return plate / 0
-
-
-@pytest.fixture
-def expander_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Expander]:
-    """Return what makes an Expander of a module."""
-
-    def make(module: PlateModel, tile: int | None = None, overlap: int | None = None) -> Expander:
-        monkeypatch.setattr(registry, "load", lambda _: registry.LoadedModel("test", module.eval(), "none"))
-        return Expander("test", device="cpu", tile=tile, overlap=overlap)
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -124,37 +65,6 @@ def test_frames_of_a_pixel_or_a_line_work(tiny_expander: Expander, shape: tuple[
     assert np.array_equal(requantise(tiny_expander.expand(plate_cv)), plate_cv)
 
 
-@quick
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([8, 12]), st.sampled_from([68, 80]))
-def test_tiles_stay_in_the_bins_to_the_last_digit(height: int, width: int, bits: int, tile: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "load", lambda _: registry.LoadedModel("test", Nudge(), "none"))
-        expander = Expander("test", device="cpu", tile=tile)
-    codes = natural(height, width, 3, bits)
-    limits = bins(bits)
-    expanded_cv = expander.expand_frame(codes, limits).plate_cv
-    slack = np.spacing(np.float32(peak(bits)))
-    assert (expanded_cv >= limits.lower[codes] - slack).all()
-    assert (expanded_cv <= limits.upper[codes] + slack).all()
-    assert 0 <= expanded_cv.min() <= expanded_cv.max() <= peak(bits)
-
-
-def test_tiled_equals_untiled(expander_of: Callable[..., Expander]) -> None:
-    codes = natural(150, 211).astype(np.uint8)
-    whole_cv = expander_of(Nudge(), tile=212).expand(codes)
-    tiled_cv = expander_of(Nudge(), tile=68).expand(codes)
-    np.testing.assert_allclose(tiled_cv, whole_cv, rtol=0, atol=1e-4)
-
-
-def test_the_shipped_network_shows_no_tiles() -> None:
-    codes = natural(290, 1080)[..., :1].astype(np.uint8)
-    whole_cv = Expander("pyramid", device="cpu", tile=1152).expand(codes)
-    tiled_cv = Expander("pyramid", device="cpu", tile=896).expand(codes)
-    assert np.array_equal(requantise(whole_cv), codes)
-    assert np.abs(whole_cv - codes).mean() > 0.05
-    assert np.abs(tiled_cv - whole_cv).max() < 0.02
-
-
 def test_the_same_frame_gives_the_same_bits(tiny: str) -> None:
     codes = natural(61, 47).astype(np.uint8)
     first_cv = Expander(tiny, device="cpu").expand(codes)
@@ -189,9 +99,7 @@ def test_the_plate_is_left_as_it_was(tiny_expander: Expander) -> None:
 
 
 @pytest.mark.parametrize("module", [Nudge(), UnitNudge()])
-def test_a_model_sees_whole_cells_in_its_own_units(
-    expander_of: Callable[..., Expander], module: Nudge
-) -> None:
+def test_a_model_sees_whole_cells_in_its_own_units(module: Nudge) -> None:
     codes = natural(21, 30).astype(np.uint8)
     expanded_cv = expander_of(module).expand(codes)
     (seen,) = module.seen
@@ -211,7 +119,7 @@ def test_strength_scales_the_move(tiny: str) -> None:
     assert np.array_equal(Expander(tiny, device="cpu", strength=0).expand(codes), codes.astype(np.float32))
 
 
-def test_a_wider_bound_lets_values_leave_their_bins(expander_of: Callable[..., Expander]) -> None:
+def test_a_wider_bound_lets_values_leave_their_bins() -> None:
     class Far(Nudge):
         def forward(self, plate: Tensor) -> Tensor:
             return plate + 5
@@ -256,70 +164,9 @@ def test_low_precision_does_not_touch_the_plate_itself(tmp_path: Path) -> None:
     np.testing.assert_allclose(expanded_cv - codes, 0.25, atol=2e-3)
 
 
-def test_a_result_that_is_not_finite_names_the_model(expander_of: Callable[..., Expander]) -> None:
+def test_a_result_that_is_not_finite_names_the_model() -> None:
     with pytest.raises(GuardError, match="model test: .* not finite; nothing was written"):
         expander_of(Broken()).expand(np.zeros((4, 4, 3), np.uint8))
-
-
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    MemoryError(),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
-]
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_out_of_memory_is_tried_once_more_in_smaller_tiles(
-    expander_of: Callable[..., Expander], error: Exception
-) -> None:
-    codes = natural(160, 160).astype(np.uint8)
-    module = Hungry(100 * 100, error)
-    expanded_cv = expander_of(module).expand(codes)
-    sides = [seen.shape[-1] for seen in module.seen]
-    assert sides[0] == 160
-    assert len(sides) > 4
-    assert max(sides[1:]) <= 80
-    np.testing.assert_allclose(expanded_cv, expander_of(Nudge()).expand(codes), atol=1e-4)
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_out_of_memory_in_small_tiles_too_is_an_error(
-    expander_of: Callable[..., Expander], error: Exception
-) -> None:
-    module = Hungry(0, error)
-    with pytest.raises(MemoryShortageError, match="frame of 150x160, .* smaller --tile, fewer --threads"):
-        expander_of(module).expand(np.zeros((160, 150, 3), np.uint8))
-    assert len(module.seen) == 2
-
-
-def test_out_of_memory_in_the_smallest_tile_is_an_error_at_once(
-    expander_of: Callable[..., Expander],
-) -> None:
-    module = Hungry(0, MemoryError())
-    with pytest.raises(MemoryShortageError):
-        expander_of(module, tile=68).expand(np.zeros((60, 60, 3), np.uint8))
-    assert len(module.seen) == 1
-
-
-@pytest.mark.parametrize("limit", [0, 100 * 100])
-def test_other_errors_of_a_model_are_not_taken_for_a_lack_of_memory(
-    expander_of: Callable[..., Expander], limit: int
-) -> None:
-    error = RuntimeError("shapes do not match")
-    with pytest.raises(RuntimeError, match="shapes do not match") as caught:
-        expander_of(Hungry(limit, error)).expand(np.zeros((160, 160, 3), np.uint8))
-    assert caught.value.__cause__ is None
-
-
-def test_a_large_frame_is_cut_by_itself(
-    expander_of: Callable[..., Expander], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = Nudge()
-    monkeypatch.setattr(engine, "_ACTIVATION_BUDGET", 6000 * module.bytes_per_pixel)
-    expanded_cv = expander_of(module).expand(natural(150, 150).astype(np.uint8))
-    assert expanded_cv.shape == (150, 150, 3)
-    assert len(module.seen) > 4
-    assert max(seen.shape[-1] * seen.shape[-2] for seen in module.seen) <= 6000
 
 
 @pytest.mark.parametrize(

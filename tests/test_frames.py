@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
-from bitexpand import frames
+from bitexpand import formats, frames
 from bitexpand.errors import (
     BitexpandError,
     DiskFullError,
@@ -33,20 +33,18 @@ from bitexpand.errors import (
     UsageError,
     WriteError,
 )
+from bitexpand.formats import COMPRESSIONS, is_lossy, output_format
 from bitexpand.frames import (
-    COMPRESSIONS,
     Attribute,
     FrameInfo,
     Pixels,
     Window,
-    is_lossy,
-    output_format,
     prepare_folder,
     read_frame,
     read_info,
     write_frame,
-    write_picture,
 )
+from bitexpand.pictures import write_picture
 
 CHANNELS = {1: ("Y",), 2: ("Y", "A"), 3: ("R", "G", "B"), 4: ("R", "G", "B", "A")}
 RGB = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
@@ -186,13 +184,13 @@ def test_other_formats_are_not_written(name: str) -> None:
 
 
 def test_compressions_are_checked() -> None:
-    frames.check_compression("zip:9", "openexr")
+    formats.check_compression("zip:9", "openexr")
     with pytest.raises(UnknownNameError, match="unknown openexr compression 'zipp'; did you mean 'zip'"):
-        frames.check_compression("zipp", "openexr")
+        formats.check_compression("zipp", "openexr")
     with pytest.raises(UnknownNameError, match="unknown tiff compression 'piz'"):
-        frames.check_compression("piz", "tiff")
+        formats.check_compression("piz", "tiff")
     with pytest.raises(UnknownNameError, match="unknown openexr compression 'zip:high'"):
-        frames.check_compression("zip:high", "openexr")
+        formats.check_compression("zip:high", "openexr")
 
 
 # A write that fails

@@ -27,7 +27,7 @@ import pytest
 from encoded import METHOD_A, METHOD_B, dpx, pillow, pillow_image
 from PIL import Image
 
-from bitexpand import frames, inspection, provenance
+from bitexpand import formats, frames, inspection, provenance
 from bitexpand.code_values import peak
 from bitexpand.errors import BitexpandError
 from bitexpand.plate import read_plate
@@ -147,7 +147,7 @@ def read_image(path: Path) -> None:
     frame = frames.read_frame(path)
     assert frame.pixels.shape == (frame.info.data.height, frame.info.data.width, len(frame.info.channels))
     provenance.read_fingerprint(frame.info)
-    plate = read_plate(path) if frame.info.format in frames.SOURCE_FORMATS else None
+    plate = read_plate(path) if frame.info.format in formats.SOURCE_FORMATS else None
     if plate is None:
         return
     assert plate.codes.max(initial=0) <= peak(plate.bits)

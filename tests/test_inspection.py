@@ -344,13 +344,12 @@ def test_10_bit_dpx_is_told_in_10_bits(tmp_path: Path) -> None:
     assert found.advice == "10-bit plate: bitexpand can expand it"
 
 
-def test_8_bits_in_10_are_told_though_no_option_reads_them(tmp_path: Path) -> None:
+def test_8_bits_in_10_are_told_and_read(tmp_path: Path) -> None:
     codes = np.rint(natural(40, 50) * (1023 / 255)).astype(np.uint16)
     (tmp_path / "plate.dpx").write_bytes(dpx(codes, 10))
     found = inspect_file(tmp_path / "plate.dpx")
-    assert (found.true_bits, found.option_bits, found.verdict) == (8, None, "low_bit_source")
-    with pytest.raises(PlateError):
-        read_plate(tmp_path / "plate.dpx", 8)
+    assert (found.true_bits, found.option_bits, found.verdict) == (8, 8, "expandable_with_bits")
+    assert np.array_equal(read_plate(tmp_path / "plate.dpx", 8).codes, natural(40, 50))
 
 
 def test_what_is_no_plate_says_why(tmp_path: Path) -> None:

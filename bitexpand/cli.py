@@ -284,6 +284,8 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
 
     if plan.missing:
         click.echo(f"warning: {progress.missing_text(plan)} left out", err=True)
+    if plan.passed_over:
+        click.echo(f"{plan.passed_over} files of other kinds passed over", err=True)
     if dry_run:
         return _dry_run(plan, settings)
     teller = progress.reporter(style, len(plan.tasks))

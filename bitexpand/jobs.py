@@ -167,11 +167,13 @@ class Plan:
         tasks: in the order of the range.
         missing: frame numbers that are not there and will be left out.
         uniform: all frames must agree in size, channels and bit depth.
+        passed_over: files in the folders of a batch that are no images of ours.
     """
 
     tasks: tuple[Task, ...]
     missing: tuple[int, ...] = ()
     uniform: bool = True
+    passed_over: int = 0
 
 
 def plan_sequence(job: Job) -> Plan:
@@ -193,7 +195,8 @@ def plan_batch(batch: Batch) -> Plan:
     """Find the stills of a batch and where each goes; raises as ``plan_sequence``."""
     found = stills.find_stills(batch.inputs, batch.recursive, batch.list_file, formats.SOURCE_EXTENSIONS)
     pairs = stills.still_outputs(found, batch.folder, batch.extension)
-    return _checked(Plan(tuple(Task(None, source, target) for source, target in pairs), uniform=False), batch)
+    tasks = tuple(Task(None, source, target) for source, target in pairs)
+    return _checked(Plan(tasks, uniform=False, passed_over=found.passed_over), batch)
 
 
 def _check_choice(option: str, value: str | None, accepted: tuple[str | None, ...]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bitexpand import frames
 from bitexpand.code_values import MAX_BITS, peak
-from bitexpand.errors import MissingInputError, PlateError
+from bitexpand.errors import MissingInputError
 from bitexpand.header import Attribute, FrameInfo, Window
 from bitexpand.inspection import Inspection, describe, inspect_file
 from bitexpand.plate import read_plate

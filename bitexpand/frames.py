@@ -34,8 +34,18 @@ from bitexpand.header import Attribute, Frame, FrameInfo, Pixels, Window, legibl
 
 MAX_IMAGE_MB = 4096  # pixels as stored, 37k x 37k of 8-bit RGB; above, a header is taken for corrupt
 _TEMPORARY = re.compile(r"^\.bitexpand-(?P<host>[\w.]+)-(?P<pid>\d+)-\d+\.\w+$")
-_HOST = re.sub(r"[^\w.]", "_", socket.gethostname())[:40] or "host"
+_ABANDONED = 24 * 3600  # seconds; no frame takes that long, so a temporary this old has no writer any more
 _serial = itertools.count()
+
+
+def _host() -> str:
+    """Return what process numbers are unique in: this machine, and on Linux this container of it."""
+    name = re.sub(r"[^\w.]", "_", socket.gethostname())[:40] or "host"
+    namespace = Path("/proc/self/ns/pid")
+    return f"{name}.{namespace.stat().st_ino}" if namespace.exists() else name
+
+
+_HOST = _host()
 _DPX_NAME_AT, _DPX_NAME_BYTES = 36, 100
 
 oiio.attribute("threads", 1)  # frames run in parallel instead, and the model needs the cores
@@ -93,13 +103,23 @@ def prepare_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
+        now = probe.stat().st_mtime  # by the clock of the storage, whose times the others bear
         probe.unlink()
     except OSError as error:
         raise UsageError(f"cannot write to folder '{folder}': {error.strerror}; choose another -o") from error
     for left in folder.glob(".bitexpand-*"):
-        match = _TEMPORARY.match(left.name)
-        if match and match["host"] == _HOST and not psutil.pid_exists(int(match["pid"])):
-            left.unlink(missing_ok=True)
+        with suppress(OSError):  # another run may be sweeping too
+            if _is_abandoned(left, now):
+                left.unlink()
+
+
+def _is_abandoned(temporary: Path, now: float) -> bool:
+    """Tell whether a temporary is of a process of this machine that is gone, or older than any frame takes."""
+    match = _TEMPORARY.match(temporary.name)
+    if not match:
+        return False
+    writer_is_gone = match["host"] == _HOST and not psutil.pid_exists(int(match["pid"]))
+    return writer_is_gone or now - temporary.stat().st_mtime > _ABANDONED
 
 
 def write_frame(

@@ -382,6 +382,18 @@ def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
+def test_what_any_machine_left_a_day_ago_is_swept(tmp_path: Path) -> None:
+    old, new, notes = (
+        tmp_path / f".bitexpand-{name}" for name in ("node7-12-0.exr", "node7-12-1.exr", "notes")
+    )
+    for path in (old, new, notes):
+        path.touch()
+    for path in (old, notes):
+        os.utime(path, (0, time.time() - 25 * 3600))
+    prepare_folder(tmp_path)
+    assert set(tmp_path.iterdir()) == {new, notes}
+
+
 # Metadata
 
 

@@ -146,11 +146,13 @@ def posterior_mean(mean: Tensor, variance: Tensor, plate: Tensor) -> Tensor:
     """
     offset = mean - plate
     deviation = variance.clamp(max=WIDE_VARIANCE).sqrt()
-    lower, upper = (-HALF_BIN - offset) / deviation, (HALF_BIN - offset) / deviation
-    mass = (torch.erf(upper / math.sqrt(2)) - torch.erf(lower / math.sqrt(2))) / 2
-    density_drop = (torch.exp(-(lower**2) / 2) - torch.exp(-(upper**2) / 2)) / math.sqrt(2 * math.pi)
-    # a prior that has next to no mass in the bin leaves it at the nearer end
-    narrow = torch.where(mass > 1e-4, offset + deviation * density_drop / mass.clamp(min=1e-4), offset)
+    # Seen from the prior's mean, the bin runs from its near to its far end, in deviations. With erfcx, the scaled
+    # complementary error function, the ratio of density to mass stays exact where both vanish.
+    distance = offset.abs()
+    near, far = (distance - HALF_BIN) / deviation, (distance + HALF_BIN) / deviation
+    drop = torch.exp((near - far) * (near + far) / 2)
+    mass = torch.special.erfcx(near / math.sqrt(2)) - drop * torch.special.erfcx(far / math.sqrt(2))
+    narrow = offset.sign() * (distance - deviation * math.sqrt(2 / math.pi) * (1 - drop) / mass)
     wide = offset / variance * BIN_DEVIATION**2  # else the difference of two near-equal masses would be noise
     return plate + torch.where(variance < WIDE_VARIANCE, narrow, wide).clamp(-HALF_BIN, HALF_BIN)
 

@@ -21,7 +21,7 @@ from bitexpand.pictures import write_picture
 SIZES = {
     "8K, 1 frame": (7680, 4320, 1),
     "640x360, 10 frames": (640, 360, 10),
-    "640x360, 40 frames": (640, 360, 40),
+    "640x360, 160 frames": (640, 360, 160),
 }
 
 

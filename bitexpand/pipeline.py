@@ -7,11 +7,13 @@ its file lies complete under its name, so any run can be stopped anywhere and st
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from bitexpand.results import FrameResult, Timing
 
 _WRITERS = 2
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
+_TRIM_EVERY = 8  # frames; costs less than 1 % of their time
 _NO_FINGERPRINT = ""
 
 
@@ -56,7 +59,10 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
     for folder in sorted({task.target.parent for task in plan.tasks}):
         frames.prepare_folder(folder)
     with _pool(1) as readers, _pool(_WRITERS) as writers:
-        yield from _flow(plan, work, readers, writers)
+        for done, result in enumerate(_flow(plan, work, readers, writers), 1):
+            if done % _TRIM_EVERY == 0:
+                _return_freed_memory()
+            yield result
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,13 @@ def _result(task: Task, writing: Future[FrameResult]) -> Iterator[FrameResult]:
         raise
     except BitexpandError as error:
         yield FrameResult(task, "failed", str(error))
+
+
+def _return_freed_memory() -> None:
+    """Give freed memory back, which glibc would scatter over its arenas: a shot grew by 2 MB a frame of 640x360."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _finished(result: FrameResult) -> Future[FrameResult]:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from plates import tiny_model
+from runs import six_frames
 
 from bitexpand.cli import main
+from bitexpand.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,15 @@ def _checked(outcome: Outcome, expect: int) -> Outcome:
     assert outcome.code == expect, f"exit code {outcome.code}\n{outcome.out}\n{outcome.err}"
     assert "Traceback" not in outcome.out + outcome.err, outcome.err
     return outcome
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of a tiny random model."""
+    return tiny_model(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny: str) -> Job:
+    """Return a job over six small frames, with the tiny model."""
+    return six_frames(tmp_path, tiny)

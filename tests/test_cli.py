@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cli, CliProcess, hidden_files
-from plates import natural, save, save_shot, tiny_model
+from plates import natural, save, save_shot
 
 import bitexpand
 from bitexpand import cli, progress
@@ -17,11 +17,6 @@ from bitexpand.frames import read_info
 from bitexpand.models import registry
 
 COMMANDS = sorted(cli.cli.commands)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from fake_models import Broken, Nudge, UnitNudge, expander_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plates import natural, tiny_model
+from plates import natural
 from torch import Tensor
 
 from bitexpand.code_values import bins, peak, requantise
@@ -28,11 +28,6 @@ from bitexpand.models import checkpoint
 from bitexpand.models.unet import UNet, UNetConfig
 
 quick = settings(deadline=None, max_examples=40)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

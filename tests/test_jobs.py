@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plates import natural, save, save_shot, tiny_model
+from plates import natural, save, save_shot
 
 from bitexpand import color
 from bitexpand.errors import BitexpandError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.jobs import Batch, Job, Settings, color_path, expander, plan_batch, plan_sequence, rehearse
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
 
 
 def snapshot(folder: Path) -> list[Path]:

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import hidden_files
-from plates import natural, save, save_shot, tiny_model
+from plates import natural, save, save_shot
 from runs import (
     codes_in,
     digests,
     fail_at,
     preceded,
     save_16,
-    six_frames,
     source,
     statuses,
     target,
@@ -33,16 +32,6 @@ from bitexpand.jobs import Batch, Job, plan_batch, plan_sequence
 from bitexpand.pipeline import expand_sequence, run
 from bitexpand.plate import Plate, read_plate
 from bitexpand.results import FrameResult
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def job(tmp_path: Path, tiny: str) -> Job:
-    return six_frames(tmp_path, tiny)
 
 
 def test_a_sequence_is_expanded_in_its_order(job: Job) -> None:

@@ -15,7 +15,6 @@ from runs import (
     SHOW_CONFIG,
     codes_in,
     digests,
-    six_frames,
     source,
     states,
     statuses,
@@ -26,16 +25,6 @@ from bitexpand import frames
 from bitexpand.frames import Attribute, FrameInfo, Window
 from bitexpand.jobs import Job
 from bitexpand.pipeline import expand_sequence
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def job(tmp_path: Path, tiny: str) -> Job:
-    return six_frames(tmp_path, tiny)
 
 
 def test_a_rerun_skips_what_is_done(job: Job) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import hidden_files
-from plates import natural, save, tiny_model
+from plates import natural, save
 from runs import (
     SHOW_CONFIG,
     codes_in,
     save_16,
-    six_frames,
     source,
     statuses,
     target,
@@ -27,16 +26,6 @@ from bitexpand.frames import Attribute, FrameInfo, Window, read_frame, read_info
 from bitexpand.jobs import Job
 from bitexpand.pipeline import expand_sequence
 from bitexpand.plate import read_plate
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def job(tmp_path: Path, tiny: str) -> Job:
-    return six_frames(tmp_path, tiny)
 
 
 @pytest.mark.parametrize(

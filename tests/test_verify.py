@@ -11,18 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Cli
-from plates import natural, save, save_shot, tiny_model
+from plates import natural, save, save_shot
 
 from bitexpand import frames
 from bitexpand.errors import MissingInputError, UnknownNameError, UsageError
 from bitexpand.jobs import Job
 from bitexpand.pipeline import expand_sequence
 from bitexpand.verify import Check, VerifyJob, describe_check, summarize, verify_sequence
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_model(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio
 
+from benchmarks.command import seq_command
 from bitexpand.pictures import write_picture
 from bitexpand.shipped import shipped_file
 
@@ -71,8 +72,8 @@ def _take_turns(folder: Path, count: int, repeats: int, model: str) -> tuple[flo
         "-o",
         out / "o_%04d.exr",
     ]
-    ours = [sys.executable, "-m", "bitexpand", "seq", folder / "plate_####.png", "-o", out / "b_####.exr"]
-    ours += ["--model", model, "--existing", "overwrite", "--progress", "none"]
+    options = ("--model", model, "--existing", "overwrite")
+    ours = seq_command(folder / "plate_####.png", out / "b_####.exr", *options)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for command, spent in zip((ours, plain), seconds, strict=True):

@@ -9,13 +9,13 @@ import argparse
 import multiprocessing
 import resource
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command import seq_command
 from bitexpand.pictures import write_picture
 
 SIZES = {
@@ -45,17 +45,9 @@ def _make_frames(folder: Path, width: int, height: int, count: int) -> None:
 
 def _peak_gib(folder: Path, model: str) -> float:
     """Run the command line in a process of its own, and return the most memory that any child of it held."""
-    command = [
-        sys.executable,
-        "-m",
-        "bitexpand",
-        "seq",
-        folder / "plate_####.png",
-        "-o",
-        folder / "out_####.exr",
-    ]
-    options = ["--in-space", "ACEScct", "--out-space", "ACEScg", "--model", model, "--progress", "none"]
-    subprocess.run([*map(str, command), *options], check=True)
+    options = ("--in-space", "ACEScct", "--out-space", "ACEScg", "--model", model)
+    command = seq_command(folder / "plate_####.png", folder / "out_####.exr", *options)
+    subprocess.run(command, check=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.command import seq_command
 from bitexpand import color, frames
 
 PLATES = Path(__file__).parent / "plates"
@@ -53,17 +53,8 @@ def gains(sources: Sequence[Path], model: str, depth: str, folder: Path) -> list
         codes = np.floor(truth_cv + 0.5).astype(np.uint8)
         plain = replace(info, channels=("R", "G", "B"))
         frames.write_frame(folder / f"plate_{number}.png", codes, plain)
-    command = [
-        sys.executable,
-        "-m",
-        "bitexpand",
-        "seq",
-        folder / "plate_####.png",
-        "-o",
-        folder / "plate_####.exr",
-    ]
-    options = ["--model", model, "--depth", depth, "--progress", "none"]
-    subprocess.run([*map(str, command), *options], check=True)
+    options = ("--model", model, "--depth", depth)
+    subprocess.run(seq_command(folder / "plate_####.png", folder / "plate_####.exr", *options), check=True)
     return [
         (
             float(np.mean((frames.read_frame(folder / f"plate_{n}.png").pixels - truth_cv) ** 2)),

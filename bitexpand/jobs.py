@@ -14,7 +14,7 @@ from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.plate import check_plate
 
 if TYPE_CHECKING:
-    from bitexpand.engine import Expander
+    from bitexpand.engine import Expander, Precision
 
 _LONGEST_NAME = 255  # bytes, on every file system in use
 
@@ -44,7 +44,7 @@ class Settings:
 
     model: str = "pyramid"
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     strength: float = 1.0
     bound: float = HALF_BIN
     bits: int | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import torch
 from plates import tiny_model
 from runs import six_frames
 
@@ -132,3 +133,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 def job(tmp_path: Path, tiny: str) -> Job:
     """Return a job over six small frames, with the tiny model."""
     return six_frames(tmp_path, tiny)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other's crumbs make small models a hundred times slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,15 +30,6 @@ TINY: tuple[tuple[type[PlateModel], ModelConfig], ...] = (
     (UNet, UNetConfig(channels=2)),
     (UNet, UNetConfig(channels=2, upsampling="transposed")),
 )
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other's crumbs make tiny models a hundred times slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tiny(architecture: type[PlateModel], config: ModelConfig, seed: int = 0) -> PlateModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,15 +15,6 @@ from bitexpand.models.smooth import Smooth, SmoothConfig, edge_gated_blur, error
 pytestmark = pytest.mark.usefixtures("one_thread")
 quick = settings(deadline=None, max_examples=15)
 SIDE = 128
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other's crumbs make small plates a hundred times slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def truth(kind: str, seed: int = 0) -> Tensor:

@@ -1,0 +1,72 @@
+"""What is done to plates before they are quantised, and how: the settings, as a person writes them in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from training.settings import STRICT
+
+SourceKind: TypeAlias = Literal["rounded", "truncated", "dithered", "triangular", "jpeg", "ten_bit"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How crops are varied. Everything that changes the plate happens before it is quantised, to truth and input.
+
+    Attributes:
+        curves: OCIO spaces, one drawn for each crop: log curves, or sRGB.
+        exposure: smallest and largest, in stops, in scene-linear light.
+        zoom: smallest and largest scale; below 1 by area, above by bicubic resampling, in the plate's own log space.
+        flip, transpose, shuffle_channels: whether crops are mirrored, transposed, their channels permuted.
+        tone: largest log2 of a random gain and of a random gamma of the signal, the same for all channels; 0 is none.
+        procedural: share of crops that are procedural gradients and piecewise smooth scenes instead of plates.
+        grain: share of crops that get grain.
+        grain_sigma: smallest and largest sigma of the grain in LSB of 8 bits, drawn evenly on a log scale.
+        grain_correlated: share of the grainy crops whose grain is blurred, as scanned film's is.
+        kinds: how crops become code values, with their weights.
+        jpeg_quality: lowest and highest quality of kind "jpeg".
+        extra_bound: LSB added to every kind's distance between code value and truth, for looser models; 0 is the bin.
+    """
+
+    __pydantic_config__ = STRICT
+
+    curves: tuple[str, ...] = ("ACEScct",)
+    exposure: tuple[float, float] = (0.0, 0.0)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    flip: bool = True
+    transpose: bool = True
+    shuffle_channels: bool = False
+    tone: float = 0.0
+    procedural: float = 0.0
+    grain: float = 0.0
+    grain_sigma: tuple[float, float] = (0.0625, 2.0)
+    grain_correlated: float = 0.3
+    kinds: Mapping[SourceKind, float] = field(default_factory=lambda: {"rounded": 1.0})
+    jpeg_quality: tuple[int, int] = (75, 98)
+    extra_bound: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("procedural", "grain", "grain_correlated"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}, must be a share from 0 to 1")
+        for name, low, high in (
+            ("exposure", -20, 20),
+            ("zoom", 1 / 16, 16),
+            ("grain_sigma", 1e-3, 64),
+            ("jpeg_quality", 1, 100),
+        ):
+            least, most = getattr(self, name)
+            if not low <= least <= most <= high:
+                raise ValueError(f"{name} is {least:g} to {most:g}, must rise within {low:g} to {high:g}")
+        if not self.curves:
+            raise ValueError("curves is empty, must name at least one OCIO space")
+        if (
+            not self.kinds
+            or any(weight < 0 for weight in self.kinds.values())
+            or not sum(self.kinds.values())
+        ):
+            raise ValueError("kinds must have weights of 0 or more, one of them above 0")
+        if not 0 <= self.tone <= 2 or not 0 <= self.extra_bound <= 16:
+            raise ValueError("tone must be from 0 to 2, extra_bound from 0 to 16")

@@ -1,0 +1,1 @@
+"""Where linear plates come from, each source behind the same small interface (:mod:`training.sources.base`)."""

@@ -21,6 +21,7 @@ from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Bins, Codes, Flo
 from bitexpand.errors import DeviceError, GuardError, MemoryShortageError, UsageError
 from bitexpand.guard import Guard, GuardReport
 from bitexpand.models import registry
+from bitexpand.models.base import estimate_cv
 from bitexpand.models.smooth import edge_gated_blur
 from bitexpand.tiling import check_overlap, check_tile, smallest_tile, tiles
 
@@ -130,7 +131,7 @@ class Expander:
             return self._expand_tiled(codes, limits, tile)
         except (RuntimeError, MemoryError) as error:
             smaller = self._smaller_tile(tile, codes.shape)
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if smaller is None:
                 raise _memory_shortage(codes.shape) from error
@@ -139,7 +140,7 @@ class Expander:
         try:
             return self._expand_tiled(codes, limits, smaller)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise _memory_shortage(codes.shape) from error
 
@@ -181,9 +182,8 @@ class Expander:
         padded = F.pad(plate_cv.expand(-1, 3, -1, -1), (0, right, 0, below), mode="replicate")
         # A fifth faster on CPUs, to the same bit.
         padded = padded.contiguous(memory_format=torch.channels_last)
-        scale = 1.0 if self._module.units == "lsb" else 1.0 / peak_cv
         with self._autocast():
-            estimate = self._module(padded * scale) / scale
+            estimate = estimate_cv(self._module, padded, peak_cv)
         if self._post_smooth:
             estimate = edge_gated_blur(estimate, self._post_smooth)
         estimate = estimate[..., :height, :width]
@@ -251,7 +251,8 @@ def _checked_codes(plate_cv: npt.NDArray[np.integer], bits: int | None) -> tuple
     return codes.astype(np.uint16), bits
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether torch, or Python, ran out of memory; torch says so in several ways."""
     text = str(error)
     return (
         isinstance(error, (torch.OutOfMemoryError, MemoryError))

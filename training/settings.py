@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import pydantic
 import yaml
@@ -14,17 +14,22 @@ from pydantic import ConfigDict, TypeAdapter
 from bitexpand.errors import MissingInputError, UnknownNameError, UsageError
 
 T = TypeVar("T")
+C = TypeVar("C", dict[str, Any], list[Any])
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """What a settings dataclass sets as ``__pydantic_config__``: unknown keys are errors, NaN and Inf too."""
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
+@overload
+def read_yaml(path: Path) -> dict[str, Any]: ...
+@overload
+def read_yaml(path: Path, kind: type[C]) -> C: ...
+def read_yaml(path: Path, kind: type[Any] = dict) -> Any:
+    """Read a YAML file that holds keys and values, or with ``kind=list`` a list.
 
     Raises:
         MissingInputError: there is no such file.
-        UsageError: it is no YAML, or no mapping; the message has the line.
+        UsageError: it is no YAML, or holds something else; the message has the line.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -34,9 +39,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f"{path}: must hold keys and values")
+    if not isinstance(content, kind):
+        raise UsageError(f"{path}: must hold {'a list' if kind is list else 'keys and values'}")
     return content
+
+
+def resolve(place: str, settings_file: Path) -> str:
+    """Return a path of a settings file, relative to that file's folder; URLs stay what they are."""
+    if "://" in place:
+        return place
+    return str((settings_file.parent / Path(place).expanduser()).absolute())
 
 
 def build(kind: type[T], content: object, path: Path, key: str = "") -> T:

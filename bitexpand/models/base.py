@@ -60,6 +60,23 @@ class PlateModel(nn.Module):
         raise NotImplementedError
 
 
+def estimate_cv(module: PlateModel, plate_cv: Tensor, peak_cv: float | Tensor) -> Tensor:
+    """Run a model on code values, whatever its units.
+
+    Args:
+        module: the model.
+        plate_cv: (N, 3, H, W) float32 code values in LSB.
+        peak_cv: the largest code value, or (N, 1, 1, 1) of them.
+
+    Returns:
+        (N, 3, H, W) float32 in LSB, not clamped.
+    """
+    if module.units == "lsb":
+        return module(plate_cv)
+    scale = 1.0 / peak_cv
+    return module(plate_cv * scale) / scale
+
+
 def full_precision(like: Tensor) -> torch.autocast:
     """Switch autocast off for a block: an 8-bit plate needs more than the 8 bits of bfloat16."""
     return torch.autocast(device_type=like.device.type, enabled=False)

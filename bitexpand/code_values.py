@@ -7,7 +7,9 @@ A *signal* is the encoded picture as floating point, ``cv / peak``, in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -73,6 +75,45 @@ def codes_in_container(values: npt.NDArray[np.integer], container_bits: int, bit
     if np.array_equal(padded << shift, values):
         return padded.astype(np.uint16)
     raise PlateError(f"the values do not fit {bits} bits; leave --bits out or name the true bit depth")
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """How a plate became code values, and so where the truth behind one may lie.
+
+    Attributes:
+        name: what it is called.
+        below, above: how far in LSB the truth may lie under and over the code value.
+    """
+
+    name: str
+    below: float
+    above: float
+
+
+SOURCE_KINDS: Mapping[str, SourceKind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            SourceKind("rounded", HALF_BIN, HALF_BIN),
+            SourceKind("truncated", 0.0, 1.0),
+            SourceKind("dithered", HALF_BIN + 0.5, HALF_BIN + 0.5),
+            SourceKind("triangular", HALF_BIN + 1.0, HALF_BIN + 1.0),
+            SourceKind("lossy", 4.0, 4.0),
+        )
+    }
+)
+"""Where the truth may lie around code value ``c``, in LSB, by what made the plate.
+
+- rounded: to the nearest step, so in the bin, ``c - 0.5 .. c + 0.5``.
+- truncated: the fraction was cut off, so ``c .. c + 1``.
+- dithered: noise of 1 LSB width was added before rounding (rectangular density), so ``c - 1 .. c + 1``.
+- triangular: the sum of two such noises was, so ``c - 1.5 .. c + 1.5``.
+- lossy: JPEG or video. Nothing bounds its error; 4 LSB hold nearly all of it on smooth parts and grain, where there
+  is something to win, but not along sharp edges.
+
+Dither as in Lipshitz, Wannamaker & Vanderkooy 1992 ("Quantization and dither: a theoretical survey").
+"""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,15 +123,27 @@ def _window_means(
     return total / (size[0] * size[1])
 
 
-def _whole_frames(before: Float, after: Float, lsb: float) -> tuple[Bytes, Bytes]:
-    """Let the picture span the screen, and amplify what differs from its local mean."""
-    before, after = _fit(before), _fit(after)
-    mean = _edge_aware_mean(before, radius=PANEL[0] // 24, step=3 * lsb)
+def stretched(plates: Sequence[Float], lsb: float) -> list[Bytes]:
+    """Let pictures span the screen, and amplify what differs from the local mean, so that banding shows.
+
+    Args:
+        plates: (H, W, 3) float32 in one encoding. The first alone decides the stretch, which all of them get.
+        lsb: one code step, in the same units.
+
+    Returns:
+        (H, W, 3) uint8 for display; where little differs from the mean, one step is ``FRAME_GAIN`` of them at
+        ``lsb`` 1/255.
+    """
+    mean = _edge_aware_mean(plates[0], radius=PANEL[0] // 24, step=3 * lsb)
     low, high = np.percentile(mean, (0.5, 99.5))
     spread = np.clip((mean - low) / max(float(high - low), lsb), 0, 1)
     # the power gives a flat log plate some of the contrast that a viewer would
     base = 0.05 + 0.85 * spread**1.6
-    left, right = (_bytes(base + (plate - mean) * FRAME_GAIN) for plate in (before, after))
+    return [_bytes(base + (plate - mean) * FRAME_GAIN) for plate in plates]
+
+
+def _whole_frames(before: Float, after: Float, lsb: float) -> tuple[Bytes, Bytes]:
+    left, right = stretched((_fit(before), _fit(after)), lsb)
     return left, right
 
 

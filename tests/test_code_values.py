@@ -62,6 +62,27 @@ def test_bound_is_never_exceeded(bits: int, bound: float) -> None:
     assert (bins.upper - codes).max() <= bound
 
 
+@given(truth=st.floats(0, 255, width=32))
+def test_source_kinds_bound_what_they_name(truth: float) -> None:
+    truth_cv = np.array([truth], np.float32)
+    for name, code in (("rounded", cv.requantise(truth_cv)), ("truncated", np.floor(truth_cv))):
+        kind = cv.SOURCE_KINDS[name]
+        assert -kind.below <= (truth_cv - code)[0] <= kind.above
+
+
+def test_source_kinds_are_one_table_that_cannot_be_changed() -> None:
+    assert {name: (kind.below, kind.above) for name, kind in cv.SOURCE_KINDS.items()} == {
+        "rounded": (0.5, 0.5),
+        "truncated": (0, 1),
+        "dithered": (1, 1),
+        "triangular": (1.5, 1.5),
+        "lossy": (4, 4),
+    }
+    assert all(kind.name == name for name, kind in cv.SOURCE_KINDS.items())
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        cv.SOURCE_KINDS["rounded"] = cv.SourceKind("rounded", 9, 9)  # pyright: ignore[reportIndexIssue]
+
+
 def test_half_cannot_hold_twelve_bits() -> None:
     with pytest.raises(
         UsageError, match="half samples are too coarse for 12-bit code values; use --depth float"

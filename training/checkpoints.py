@@ -14,9 +14,7 @@ A checkpoint is a ``torch.save`` of a dict of tensors, numbers and text, read wi
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitexpand.errors import CheckpointError, DiskFullError, MissingInputError, UsageError, WriteError
+from bitexpand.errors import CheckpointError, MissingInputError, UsageError
 from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.checkpoint import ARCHITECTURES
+from training import atomic
 
 FORMAT = "bitexpand-training"
 FORMAT_VERSION = 1
@@ -96,20 +95,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "position": dataclasses.asdict(checkpoint.position),
         "identity": dict(checkpoint.identity),
     }
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise _write_error(path, error) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    buffer = io.BytesIO()  # torch's own writer hides a full disk behind an error of its own
+    torch.save(content, buffer)
+    with atomic.replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def read(path: Path) -> Checkpoint:
@@ -188,25 +177,6 @@ def check_goes_on(
                 f"{path}: the run began with {key} {checkpoint.identity.get(key)}, now it is {value};"
                 " set it back, or choose another 'run' folder"
             )
-
-
-def _write_error(path: Path, error: Exception) -> WriteError:
-    # torch's zip writer hides the system's error in a RuntimeError
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    context = error.__context__
-    if full or "No space left" in f"{error} {context}" or _is_full(path.parent):
-        return DiskFullError(
-            f"{path}: the disk is full; the checkpoint before it is untouched: free some room and --resume"
-        )
-    return WriteError(f"{path}: the checkpoint could not be written ({_first_line(error)})")
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        status = os.statvfs(folder)
-    except (OSError, AttributeError):  # gone, or Windows
-        return False
-    return status.f_bavail * status.f_frsize < 1 << 16
 
 
 def _first_line(error: Exception) -> str:

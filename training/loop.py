@@ -1,7 +1,7 @@
 """The training loop: phase after phase, on one process or many, to be stopped and gone on with at any step.
 
 A run folder holds ``config.yaml`` (resolved), ``run.json`` (data, code, machine), ``steps.jsonl`` (a line a step),
-``tensorboard/``, ``last.pt`` to go on from, ``phase-N-NAME/best.pt``, and ``best.pt``: the best of the phases so far.
+``tensorboard/``, ``last.pt`` to go on from, ``phase-N-NAME/best.pt``, and ``best.pt``, of the last phase accepted.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ class _PhaseTraining:
         else:
             checkpoints.restore(self.module, resumed.model, setup.last)
         self.average = AveragedModel(self.module, avg_fn=_moving_average(setup.run.ema))
+        self.averaged: PlateModel = self.average.module  # pyright: ignore[reportAttributeAccessIssue]
         optimizer = AdamW(
             self.module.parameters(), self.phase.learning_rate, weight_decay=setup.run.weight_decay
         )
@@ -151,13 +152,9 @@ class _PhaseTraining:
 
     def settle(self) -> None:
         """Make the phase's best the run's, unless it ended with less fidelity than it began."""
-        position = self.position
-        best = self.folder / "best.pt"
-        if self.accelerator.is_main_process:
-            if position.best_gain > position.start_gain and best.is_file():
-                checkpoints.save(self.setup.best, checkpoints.read(best))
-            elif not self.setup.best.is_file():
-                checkpoints.save(self.setup.best, self._checkpoint(with_optimizer=False))
+        position, best = self.position, self.folder / "best.pt"
+        if self.accelerator.is_main_process and position.best_gain > position.start_gain:
+            checkpoints.save(self.setup.best, checkpoints.read(best))
         self.reporting.phase_end(self.phase.name, position)
         self.setup.total_step = position.total_step
         self.accelerator.wait_for_everyone()
@@ -167,7 +164,7 @@ class _PhaseTraining:
         """Measure where the phase starts from."""
         reporting, position = self.reporting, self.position
         reporting.phase_begin(self.phase, self.steps, position)
-        gain = reporting.validation(self.average.module, position)
+        gain = reporting.validation(self.averaged, position)
         values = {}
         if self.phase.balance:
             first = self.setup.micro_batches(position.total_step)
@@ -175,10 +172,12 @@ class _PhaseTraining:
             batches = loader(self.data, numbers, self.setup.run.batch, 0)
             values = doing_nothing(self.losses, (batch.to(self.accelerator.device) for batch in batches))
         self.position = replace(position, start_gain=gain, best_gain=gain, doing_nothing=values)
+        if not self.setup.best.is_file():
+            self._save(self.setup.best, with_optimizer=False)
         self._save(self.setup.last)
 
     def _go_on(self, resumed: Checkpoint) -> None:
-        checkpoints.restore(self.average.module, resumed.ema, self.setup.last)
+        checkpoints.restore(self.averaged, resumed.ema, self.setup.last)
         self.average.n_averaged.fill_(resumed.position.averaged)
         self.optimizer.load_state_dict(resumed.optimizer)
         self.schedule.load_state_dict(resumed.scheduler)
@@ -215,7 +214,7 @@ class _PhaseTraining:
             total_step=self.position.total_step + 1,
             averaged=int(self.average.n_averaged),
         )
-        mean = accelerator.reduce(torch.stack(rows).mean(0), "mean").tolist()
+        mean = accelerator.reduce(torch.stack(rows).mean(0), "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
         self.reporting.step(
             self.position,
             loss=mean[0],
@@ -227,7 +226,7 @@ class _PhaseTraining:
         )
 
     def _validate(self) -> None:
-        gain = self.reporting.validation(self.average.module, self.position)
+        gain = self.reporting.validation(self.averaged, self.position)
         better = gain > self.position.best_gain
         best_gain = max(gain, self.position.best_gain)
         self.position = replace(
@@ -275,7 +274,7 @@ class _PhaseTraining:
             architecture=checkpoints.architecture_of(module),
             config=module.config,
             model=module.state_dict(),
-            ema=self.average.module.state_dict(),
+            ema=self.averaged.state_dict(),
             optimizer=self.optimizer.state_dict() if with_optimizer else {},
             scheduler=self.schedule.state_dict() if with_optimizer else {},
             position=self.position,
@@ -286,8 +285,8 @@ class _PhaseTraining:
     def _diverged(self) -> DivergedError:
         step = self.position.total_step + 1
         return DivergedError(
-            f"phase '{self.phase.name}', step {step}: the gradient is not finite; lower its 'learning_rate'"
-            f" and --resume from {self.setup.last}, or look at the plates of this step"
+            f"phase '{self.phase.name}', step {step}: the gradient is not finite; begin another run with a lower"
+            f" 'learning_rate', from 'model: {{weights: {self.setup.best}}}' if that is good"
         )
 
 

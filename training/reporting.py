@@ -16,6 +16,7 @@ from bitexpand.models.base import PlateModel
 from training.board import Board
 from training.checkpoints import Position
 from training.dataset import whole_plates
+from training.degrade import DEGRADATIONS
 from training.log import Bar, StepLog
 from training.run_config import Phase
 from training.start import Setup
@@ -29,9 +30,10 @@ class Reporting:
 
     def __init__(self, setup: Setup) -> None:
         main = setup.accelerator.is_main_process
-        self._setup, self._phase = setup, ""
-        self._log = StepLog(setup.folder / "steps.jsonl", setup.total_step) if main else None
-        self._board = Board(setup.folder / "tensorboard", main, setup.total_step)
+        done = setup.total_step if setup.continued else None
+        self._setup, self._phase = setup, Phase("", {"l2": 1.0})
+        self._log = StepLog(setup.folder / "steps.jsonl", done, main)
+        self._board = Board(setup.folder / "tensorboard", main, done)
         self._bar = Bar(main)
 
     def __enter__(self) -> Reporting:
@@ -43,12 +45,11 @@ class Reporting:
     ) -> None:
         self._bar.__exit__(kind, error, trace)
         self._board.close()
-        if self._log:
-            self._log.close()
+        self._log.close()
 
     def phase_begin(self, phase: Phase, steps: int, position: Position) -> None:
         """Tell that a phase begins, or is gone on with."""
-        self._phase = phase.name
+        self._phase = phase
         self._bar.phase(phase.name, position.step, steps)
         self._write("phase", position, losses=dict(phase.losses), steps=steps, done=position.step)
 
@@ -74,7 +75,7 @@ class Reporting:
             seconds=seconds,
             waited=waited,
         )
-        self._board.losses(position.total_step, self._phase, losses, loss, learning_rate, gradient_norm)
+        self._board.losses(position.total_step, self._phase.name, losses, loss, learning_rate, gradient_norm)
         self._bar.step(loss)
 
     def validation(self, module: PlateModel, position: Position) -> float:
@@ -102,30 +103,24 @@ class Reporting:
 
     def warn(self, text: str) -> None:
         """Warn on the terminal and in the log."""
-        if self._log:
-            self._log.write({"event": "warning", "phase": self._phase, "text": text})
+        self._log.write({"event": "warning", "phase": self._phase.name, "text": text})
+        if self._setup.accelerator.is_main_process:
             logger.warning(text)
 
     def _write(self, event: str, position: Position, **numbers: object) -> None:
-        if self._log:
-            row = {
-                "event": event,
-                "step": position.total_step,
-                "phase": self._phase,
-                "phase_step": position.step,
-            }
-            self._log.write({**row, **numbers})
+        row = {"event": event, "step": position.total_step, "phase": self._phase.name}
+        self._log.write({**row, "phase_step": position.step, **numbers})
 
     def _validate(self, module: PlateModel) -> dict[str, Errors]:
         setup, accelerator = self._setup, self._setup.accelerator
-        rows = setup.manifest.of_split("val")
+        rows = setup.manifest.of_split("val", setup.data)
         own = tuple(rows[accelerator.process_index :: accelerator.num_processes])
         found: dict[str, Errors] = {}
         if own:
             plates = whole_plates(
                 setup.data, replace(setup.manifest, plates=own), "val", setup.run.validation_crop
             )
-            found = validate(module, plates, accelerator.device)
+            found = validate(module, plates, self._phase.augmentation, accelerator.device)
         gathered = gather_object([found]) if accelerator.num_processes > 1 else [found]
         merged = {name: e for part in gathered for name, e in part.items()}
         return dict(sorted(merged.items()))
@@ -134,8 +129,9 @@ class Reporting:
         setup = self._setup
         if not setup.accelerator.is_main_process:
             return
+        rounded = DEGRADATIONS["rounded"]
         plates = whole_plates(setup.data, setup.manifest, "val", setup.run.validation_crop)
         for row, truth_cv, _ in islice(plates, setup.run.pictures):
             input_cv = requantise(truth_cv)
-            output_cv = expand(module, input_cv, setup.accelerator.device)
+            output_cv = expand(module, input_cv, rounded, setup.accelerator.device)
             self._board.pictures(position.total_step, row.name, input_cv, output_cv, truth_cv)

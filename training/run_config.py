@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 import yaml
 
-from bitexpand.errors import UnknownNameError, UsageError
+from bitexpand.errors import MissingInputError, UnknownNameError, UsageError
 from bitexpand.models import registry
 from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.checkpoint import ARCHITECTURES
-from training import losses
+from training import atomic, checkpoints, losses
 from training.augmentation import Augmentation
 from training.settings import STRICT, build, plain, read_yaml, resolve
 
 PHASES = Path(__file__).with_name("phases.yaml")
+CONFIG_NAME = "config.yaml"  # of a run, in its folder
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ModelChoice:
     Attributes:
         architecture: a key of ``bitexpand.models.checkpoint.ARCHITECTURES``.
         config: fields of its config that differ from the defaults.
-        weights: a name of ``bitexpand models``, or a weights file; instead of the other two.
+        weights: a name of ``bitexpand models``, a weights file, or a checkpoint of a run; instead of the other two.
     """
 
     __pydantic_config__ = STRICT
@@ -55,6 +56,8 @@ class ModelChoice:
             CheckpointError, MissingInputError: the weights cannot be had.
         """
         if self.weights:
+            if Path(self.weights).suffix == ".pt":
+                return checkpoints.load_model(Path(self.weights))[0].train()
             module = registry.load(self.weights).module
             if not any(True for _ in module.parameters()):
                 raise UsageError(f"model '{self.weights}' has no weights that could be trained")
@@ -118,6 +121,7 @@ class Run:
 
     Attributes:
         data: prepared folder, or its fsspec URL, which is mirrored to ``cache``.
+        data_options: fsspec storage options of a URL, such as an endpoint_url; no credentials.
         run: folder of the run: its config, log, checkpoints; one run each.
         model: what is trained.
         phases: in order; the YAML says ``phases: FILE`` or lists them.
@@ -149,6 +153,7 @@ class Run:
     run: str
     model: ModelChoice
     phases: tuple[Phase, ...]
+    data_options: Mapping[str, str | bool | int] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     learning_rate: float = 1e-4
     seed: int = 0
@@ -219,7 +224,19 @@ def load_run(path: Path) -> Run:
 
 def write_run(run: Run, path: Path) -> None:
     """Write a resolved run, which :func:`load_run` reads again."""
-    path.write_text(yaml.safe_dump(plain(run), sort_keys=False, width=110), encoding="utf-8")
+    atomic.write_text(path, yaml.safe_dump(plain(run), sort_keys=False, width=110))
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """Return the folder of the run that a checkpoint belongs to: its own, or the one above a phase's.
+
+    Raises:
+        MissingInputError: neither holds a run's ``config.yaml``.
+    """
+    for folder in (checkpoint.parent, checkpoint.parent.parent):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise MissingInputError(f"{checkpoint}: neither beside it nor above is a {CONFIG_NAME}; it belongs to no run")
 
 
 def _phases(phases: object, path: Path) -> tuple[Path, list[Any]]:

@@ -17,17 +17,29 @@ from accelerate import Accelerator
 
 from bitexpand import __version__
 from bitexpand.engine import find_device
-from bitexpand.errors import UsageError, WriteError
+from bitexpand.errors import UsageError
+from bitexpand.frames import prepare_folder
 from bitexpand.models.base import PlateModel
-from training import checkpoints, manifest
+from training import atomic, checkpoints
 from training.checkpoints import Checkpoint
-from training.manifest import Manifest
+from training.manifest import SPLITS, Manifest
 from training.remote import mirror
-from training.run_config import Run, write_run
+from training.run_config import CONFIG_NAME, Run, write_run
 from training.settings import plain
 
 # What may change between a run and its resumption without a change of any number on the same machine.
-_FREE = {"data", "run", "cache", "device", "workers", "threads", "compile", "checkpointing", "pictures"}
+_FREE = {
+    "data",
+    "data_options",
+    "run",
+    "cache",
+    "device",
+    "workers",
+    "threads",
+    "compile",
+    "checkpointing",
+    "pictures",
+}
 _FREE |= {"save_minutes", "accumulate", "phases", "augmentation", "learning_rate", "model"}
 
 
@@ -55,6 +67,7 @@ class Setup:
         manifest: of the data.
         resumed: the checkpoint to go on from, or None.
         total_step: optimizer steps that the run has done.
+        continued: the run's folder held a run already.
         stop: the signal handler.
     """
 
@@ -65,6 +78,7 @@ class Setup:
     manifest: Manifest
     resumed: Checkpoint | None
     total_step: int
+    continued: bool = False
     stop: Stop = field(default_factory=Stop)
 
     @property
@@ -93,7 +107,7 @@ class Setup:
         if self.run.steps_per_epoch is not None:
             return self.run.steps_per_epoch
         crops = self.run.batch * self.micro_batches_per_step
-        return -(-len(self.manifest.of_split("train")) // crops)
+        return -(-len(self.manifest.of_split("train", self.data)) // crops)
 
     def phase_folder(self, index: int) -> Path:
         """Folder of a phase, counted from 0 here and from 1 in its name."""
@@ -133,7 +147,7 @@ class Setup:
         if self.accelerator.num_processes == 1:
             return self.stop.asked
         asked = torch.tensor(float(self.stop.asked), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, "sum") > 0)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)  # pyright: ignore[reportOperatorIssue]
 
 
 def begin(run: Run, phase: int | None = None, resume: bool = False) -> Setup:
@@ -156,10 +170,11 @@ def begin(run: Run, phase: int | None = None, resume: bool = False) -> Setup:
     accelerator = Accelerator(
         cpu=device.type == "cpu", mixed_precision="bf16" if run.precision == "bf16" else "no"
     )
-    data = mirror(run.data, Path(run.cache)) if "://" in run.data else Path(run.data)
-    plates = manifest.load(data)
-    for split in ("train", "val"):
-        plates.of_split(split)
+    with accelerator.local_main_process_first():  # one process of a machine fetches, the others find it there
+        data = mirror(run.data, Path(run.cache), run.data_options)
+    plates = Manifest.load(data)
+    plates.of_split("train", data)
+    plates.of_split("val", data)
     torch.manual_seed(run.seed)
     module = run.model.create()
     _check_fit(run, module)
@@ -171,10 +186,8 @@ def begin(run: Run, phase: int | None = None, resume: bool = False) -> Setup:
 
 
 def _check_fit(run: Run, module: PlateModel) -> None:
-    if run.crop % module.grid:
-        raise UsageError(
-            f"key 'crop': {run.crop} is no multiple of {module.grid}, the cells that the model averages"
-        )
+    if run.crop % module.multiple:
+        raise UsageError(f"key 'crop': {run.crop} is no multiple of {module.multiple}, which the model needs")
     if run.checkpointing:
         if not hasattr(module, "recompute"):
             raise UsageError(
@@ -191,21 +204,19 @@ def _take_folder(setup: Setup, phase: int | None, resume: bool) -> None:
         raise UsageError(f"{setup.folder}: holds a run already; go on with --resume, or choose another 'run'")
     if there:
         checkpoints.check_goes_on(there, setup.module, setup.identity(there.position.phase), last)
-        setup.total_step = there.position.total_step
+        setup.total_step, setup.continued = there.position.total_step, True
         setup.resumed = there if phase in (None, there.position.phase) else None
-    if phase and not setup.best.is_file() and not setup.resumed and not setup.run.model.weights:
+    reached = there.position.phase + 1 if there else 0
+    if phase and phase > reached and not setup.run.model.weights:
         raise UsageError(
-            f"--phase {phase + 1} starts from the best of the phases before it, and {setup.best} is not there;"
-            " run those first, or give 'model: {weights: ...}'"
+            f"--phase {phase + 1} starts from the best of the phases before it, of which {setup.folder} has"
+            f" {reached}; run those first, or give 'model: {{weights: ...}}'"
         )
     setup.accelerator.wait_for_everyone()
     if setup.accelerator.is_main_process:
-        try:
-            setup.folder.mkdir(parents=True, exist_ok=True)
-            write_run(setup.run, setup.folder / "config.yaml")
-            (setup.folder / "run.json").write_text(json.dumps(_facts(setup), indent=2) + "\n")
-        except OSError as error:
-            raise WriteError(f"{setup.folder}: cannot be written ({error.strerror})") from error
+        prepare_folder(setup.folder)
+        write_run(setup.run, setup.folder / CONFIG_NAME)
+        atomic.write_text(setup.folder / "run.json", json.dumps(_facts(setup), indent=2) + "\n")
     setup.accelerator.wait_for_everyone()
 
 
@@ -214,7 +225,7 @@ def _facts(setup: Setup) -> dict[str, object]:
         "bitexpand": __version__,
         "git": _git_revision(),
         "manifest": setup.manifest.digest(),
-        "plates": {split: sum(p.split == split for p in setup.manifest.plates) for split in manifest.SPLITS},
+        "plates": {split: sum(p.split == split for p in setup.manifest.plates) for split in SPLITS},
         "parameters": sum(p.numel() for p in setup.module.parameters()),
         "processes": setup.accelerator.num_processes,
         "device": str(setup.accelerator.device),

@@ -1,7 +1,7 @@
 """Gain over doing nothing, for all pixels and by stratum: what the plate is like around each of them.
 
-Doing nothing scores 58.92 dB on any 8-bit plate, so a bare PSNR says little; the gain over it says what was won. And
-a plate's mean hides what matters: skies and walls are won easily, grain not at all, so each kind is scored apart.
+Doing nothing scores 58.92 dB on any 8-bit plate, so a bare PSNR says little; the gain over it says what was won.
+And a plate's mean hides what matters: skies and walls are won easily, grain not at all, so each is scored apart.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MAX_GAIN = 99.0  # dB, where nothing of the error is left
 def strata(truth_cv: Floats) -> npt.NDArray[np.uint8]:
     """Say for every sample what the truth is like around it.
 
-    The gradient is the 5x5 mean of the larger of the two absolute differences to the next pixel, right and below. Noise
-    is estimated after Immerkaer 1996 ("Fast noise variance estimation"): the 5x5 mean of the absolute response to
-    [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], times sqrt(pi / 2) / 6, which is sigma for Gaussian noise and 0 on planes.
-    It makes a sample grainy where the 5x5 mean of the truth has a gradient below 1.6 LSB a pixel.
+    The gradient is the 5x5 mean of the larger of the two absolute differences to the next pixel, right and below.
+    Noise is estimated after Immerkaer 1996 ("Fast noise variance estimation"): the 5x5 mean of the absolute
+    response to [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], times sqrt(pi / 2) / 6, which is sigma for Gaussian noise
+    and 0 on planes. It makes a sample grainy where the 5x5 mean of the truth has a gradient below 1.6 LSB a pixel.
 
     Args:
         truth_cv: float32 (H, W, C), code values in LSB, not rounded.
@@ -36,7 +36,7 @@ def strata(truth_cv: Floats) -> npt.NDArray[np.uint8]:
         uint8 (H, W, C), indices into ``STRATA``.
     """
     gradient = _box_mean(_gradient(truth_cv))
-    labels = np.searchsorted(np.float32(GRADIENT_LIMITS), gradient, side="right").astype(np.uint8)
+    labels = np.searchsorted(np.asarray(GRADIENT_LIMITS, np.float32), gradient, side="right").astype(np.uint8)
     noise = _box_mean(np.abs(_second_difference(truth_cv))) * np.float32(np.sqrt(np.pi / 2) / 6)
     calm = _box_mean(_gradient(_box_mean(truth_cv))) < _GRAIN_GRADIENT
     labels[(noise > GRAIN_LIMIT) & calm] = STRATA.index("grainy")
@@ -88,7 +88,9 @@ def errors(
     used = np.ones(labels.shape, bool) if known is None else np.broadcast_to(known[..., None], labels.shape)
     labels = labels[used]
     before, after = (
-        np.bincount(labels, ((plate_cv - truth_cv)[used].astype(np.float64)) ** 2, len(STRATA))
+        np.bincount(labels, (plate_cv - truth_cv)[used].astype(np.float64) ** 2, len(STRATA)).astype(
+            np.float64
+        )
         for plate_cv in (input_cv, result_cv)
     )
     return Errors(before, after, np.bincount(labels, minlength=len(STRATA)))
@@ -110,8 +112,10 @@ def _second_difference(plate_cv: Floats) -> Floats:
 def _box_mean(plate: Floats) -> Floats:
     reach = _WINDOW // 2
     for axis in (0, 1):
-        size = plate.shape[axis]
         padding = [(reach, reach) if a == axis else (0, 0) for a in range(plate.ndim)]
-        padded = np.pad(plate, padding, mode="edge")
-        plate = sum(padded.take(range(i, i + size), axis) for i in range(_WINDOW)) / np.float32(_WINDOW)
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(plate, padding, mode="edge"), _WINDOW, axis)
+        total = np.zeros_like(plate)
+        for i in range(_WINDOW):
+            total += windows[..., i]
+        plate = np.divide(total, np.float32(_WINDOW), out=total)
     return plate

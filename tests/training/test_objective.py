@@ -86,4 +86,4 @@ def test_balanced_losses_all_cost_one_for_doing_nothing() -> None:
 def test_a_loss_that_is_nothing_to_begin_with_divides_by_no_zero() -> None:
     crops = batch()
     flat = Batch(crops.input_cv, crops.input_cv, crops.below, crops.above, crops.peak_cv)
-    assert 0 < doing_nothing({"l2": squared}, [flat])["l2"] < 1e-5
+    assert 0 < doing_nothing({"l2": squared}, [flat])["l2"] < 1e-3

@@ -38,7 +38,7 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
     run = load_run(config)
     module = run.model.create()
     assert module.training
-    assert run.crop % module.grid == 0
+    assert run.crop % module.multiple == 0
 
 
 def test_the_five_phases_are_those_of_the_recipe() -> None:

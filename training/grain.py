@@ -1,0 +1,67 @@
+"""Grain of known strength: Gaussian, white or blurred as scanned film's is, the same in all channels or not."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from bitexpand.code_values import Floats
+
+BLUR = (0.4, 1.2)  # px, smallest and largest sigma of the blur of correlated grain
+SHARED = 0.5  # share of grainy crops whose channels have the same grain: black-and-white stock, luma noise
+_REACH = 3.5  # sigmas of the blur, where its kernel ends
+
+
+def grain(random: np.random.Generator, size: int, sigma: float, blur: float, shared: bool) -> Floats:
+    """Return Gaussian noise of an exact expected strength.
+
+    White noise blurred with a kernel k has sqrt(sum k²) of its sigma left, which is put back. It is drawn larger
+    than needed, so that it is as strong at the border as inside.
+
+    Args:
+        random: where it comes from.
+        size: side in pixels.
+        sigma: standard deviation of each sample, in the unit of the result.
+        blur: sigma of a Gaussian blur in pixels, 0 for white noise.
+        shared: the same in all three channels.
+
+    Returns:
+        float32 (size, size, 3), mean 0.
+    """
+    kernel = _kernel(blur)
+    side = size + len(kernel) - 1
+    noise = random.standard_normal((side, side, 1 if shared else 3), np.float32)
+    for axis in (0, 1):
+        shifted = (noise.take(range(i, i + size), axis) * weight for i, weight in enumerate(kernel))
+        noise = functools.reduce(np.add, shifted)
+    return np.broadcast_to(noise * np.float32(sigma), (size, size, 3))
+
+
+def draw_grain(
+    random: np.random.Generator, size: int, sigmas: tuple[float, float], correlated: float
+) -> Floats:
+    """Return the grain of one crop: its sigma drawn evenly on a log scale between two, its kind at random.
+
+    Args:
+        random: where all choices come from.
+        size: side in pixels.
+        sigmas: smallest and largest standard deviation, in the unit of the result.
+        correlated: share of the crops whose grain is blurred, by ``BLUR``.
+
+    Returns:
+        float32 (size, size, 3).
+    """
+    low, high = sigmas
+    sigma = low * (high / low) ** random.random()
+    blur = random.uniform(*BLUR) if random.random() < correlated else 0.0
+    return grain(random, size, sigma, blur, bool(random.random() < SHARED))
+
+
+def _kernel(blur: float) -> npt.NDArray[np.float32]:
+    """Return a Gaussian kernel whose squares sum to 1, which keeps the variance of white noise."""
+    reach = int(np.ceil(_REACH * blur))
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / blur) ** 2) if blur else np.ones(1)
+    return (weights / np.sqrt(np.sum(weights**2))).astype(np.float32)

@@ -99,7 +99,7 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         UsageError: it cannot be created or written.
     """
-    probe = folder / _temporary_name(".probe")
+    probe = folder / temporary_name(".probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -146,7 +146,7 @@ def write_frame(
     """
     format_name = output_format(path)
     compression = compression or COMPRESSIONS[format_name][0]
-    temporary = path.parent / _temporary_name(path.suffix)
+    temporary = path.parent / temporary_name(path.suffix)
     spec = _output_spec(pixels, info, attributes, format_name, compression)
     try:
         _write(temporary, format_name, spec, pixels)
@@ -300,7 +300,8 @@ def _is_full(folder: Path) -> bool:
         return False  # the folder is gone, say
 
 
-def _temporary_name(suffix: str) -> str:
+def temporary_name(suffix: str) -> str:
+    """Return a hidden name like no other process's, which ``prepare_folder`` sweeps when its writer is gone."""
     return f".bitexpand-{_HOST}-{os.getpid()}-{next(_serial)}{suffix}"
 
 

@@ -20,7 +20,9 @@ _MAGIC = (
     b"BM",
     b"SDPX",
     b"XPDS",
-    b"\x76\x2f\x31\x01",  # EXR, for results that are read back
+    b"\x76\x2f\x31\x01",  # EXR, for results that are read back, and for training
+    b"#?RADIANCE",  # for training alone, as a picture of float light is no plate
+    b"#?RGBE",
 )
 _COLOR_MAP = 320  # the TIFF tag
 _SHORT = 3  # its type

@@ -1,9 +1,10 @@
-"""What TensorBoard shows of a run: ``tensorboard --logdir RUN/board``."""
+"""What TensorBoard shows of a run: ``tensorboard --logdir RUN/tensorboard``."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from training.pictures import strip
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Board:
@@ -54,34 +58,46 @@ class Board:
 
         A loss means the same in every phase, so each has one curve; the sum does not, so each phase has its own.
         """
-        if self._writer is None:
-            return
         curves = {f"loss/{name}": value for name, value in losses.items()}
         curves |= {f"total/{phase}": total, "optimizer/learning_rate": learning_rate}
         curves["optimizer/gradient_norm"] = gradient_norm
-        for name, value in curves.items():
-            self._writer.add_scalar(name, value, step)
-        if phase != self._phase:
-            self._writer.add_text("phase", phase, step)
-            self._phase = phase
+
+        def draw(writer: SummaryWriter) -> None:
+            for name, value in curves.items():
+                writer.add_scalar(name, value, step)
+            if phase != self._phase:
+                writer.add_text("phase", phase, step)
+
+        self._draw(draw)
+        self._phase = phase
 
     def gains(self, step: int, gains_db: Mapping[str, float]) -> None:
         """Draw gains over doing nothing in dB, by stratum or "all"; NaN, a stratum without samples, is left out."""
-        if self._writer is None:
-            return
-        for name, gain in gains_db.items():
-            if not math.isnan(gain):
-                self._writer.add_scalar(f"gain/{name}", gain, step)
-        self._writer.flush()
+
+        def draw(writer: SummaryWriter) -> None:
+            for name, gain in gains_db.items():
+                if not math.isnan(gain):
+                    writer.add_scalar(f"gain/{name}", gain, step)
+            writer.flush()
+
+        self._draw(draw)
 
     def pictures(self, step: int, name: str, input_cv: Floats, output_cv: Floats, truth_cv: Floats) -> None:
         """Show a plate, float32 (H, W, 3) code values in LSB, as :func:`training.pictures.strip` does."""
-        if self._writer is not None:
+        if self._writer is not None:  # a strip takes a tenth of a second
             picture = strip(input_cv, output_cv, truth_cv)
-            self._writer.add_image(f"plate/{name}", picture, step, dataformats="HWC")
+            self._draw(lambda writer: writer.add_image(f"plate/{name}", picture, step, dataformats="HWC"))
 
     def close(self) -> None:
         """Write what is left and close the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._draw(lambda writer: writer.close())
+        self._writer = None
+
+    def _draw(self, draw: Callable[[SummaryWriter], None]) -> None:
+        """Draw, if anything is drawn at all; a disk that is full ends the drawing and not the training."""
+        try:
+            if self._writer is not None:
+                draw(self._writer)
+        except OSError as error:
+            _logger.warning("TensorBoard's curves end here: %s", error)
             self._writer = None

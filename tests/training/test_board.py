@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_a_run_killed_before_its_first_step(
 def test_workers_write_nothing_and_import_nothing(tmp_path: Path) -> None:
     code = f"""
 import sys
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 from training.board import Board
@@ -119,3 +121,15 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     with Board(tmp_path) as board:
         board.close()
     board.gains(1, {"all": 1.0})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+def test_a_full_disk_ends_the_curves_and_not_the_run(
+    small_disk: Callable[[int], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = small_disk(64)
+    with Board(disk / "board") as board:
+        (disk / "filler").write_bytes(b"x" * 40_000)
+        for step in range(1000):
+            board.gains(step, {"all": 1.0})
+    assert "TensorBoard's curves end here" in caplog.text

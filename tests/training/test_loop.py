@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from small_runs import phase, prepared, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -250,6 +251,7 @@ def test_a_loss_that_explodes_stops_before_the_weights_do(tmp_path: Path) -> Non
     assert all(torch.isfinite(value).all() for value in kept.model.values())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
 def test_a_full_disk_leaves_a_checkpoint_to_go_on_from(
     tmp_path: Path, small_disk: Callable[[int], Path]
 ) -> None:
@@ -268,7 +270,9 @@ def test_bfloat16_stays_close(tmp_path: Path) -> None:
     plain = small_run(tmp_path, run=str(tmp_path / "plain"))
     low = small_run(tmp_path, run=str(tmp_path / "low"), precision="bf16")
     train(begin(plain))
+    AcceleratorState._reset_state()  # accelerate has one precision a process
     train(begin(low))
+    AcceleratorState._reset_state()
     losses = [[row["loss"] for row in lines(run)] for run in (plain, low)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

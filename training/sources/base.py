@@ -17,13 +17,15 @@ class Original:
     """One picture that a source offers, before it is fetched.
 
     Attributes:
-        name: unique within its source, without an extension, may have folders: "shots/sunset_0001". Characters that a
-            file system may refuse are replaced.
+        name: unique within its source, without an extension, may have folders: "shots/sunset_0001". Characters that
+            a file system may refuse are replaced.
         suffix: of the fetched file, lower case with its dot: ".exr", ".hdr", ".cr2", ".png".
         scene: what must stay within one split: a shot, an HDRI, a photographed place.
         origin: where it comes from: a URL, a package and the path in it, or a path.
         licence: SPDX identifier, or "unknown".
         split: pinned split, or None for one by the hash of the scene.
+        space: OCIO space of this picture, float or integer, where it is not its source's.
+        ceiling: of this picture, where it is not its source's (:class:`SourceSettings`).
     """
 
     name: str
@@ -32,6 +34,8 @@ class Original:
     origin: str
     licence: str
     split: str | None = None
+    space: str | None = None
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,13 @@ class SourceSettings:
         space: OCIO space of float pictures; camera RAW is ACES2065-1, whatever stands here.
         integer_space: OCIO space of 16-bit PNG and TIFF pictures; None refuses them.
         licence: SPDX identifier of all its pictures, where the source itself does not know.
-        scene: regular expression searched in a picture's name; its first group is the scene. "" takes the whole name.
+        scene: regular expression searched in a picture's name; its first group is the scene. "" takes the whole
+            name, and so does a name in which it is not found.
         pinned: file name patterns by split: names that match go there, whatever their hash says.
         skip: file name patterns of pictures to leave out.
         force: take pictures with fewer values than real HDR pictures have.
-        ceiling: scene-linear values above it, and 16 px around them, are not to be trusted (ringing of lossy EXR).
+        ceiling: scene-linear values above it, and 16 px around them, are not to be trusted (ringing of lossy EXR);
+            negative ones, the other side of the ringing, become 0.
     """
 
     __pydantic_config__ = STRICT
@@ -69,6 +75,11 @@ class SourceSettings:
             raise ValueError(f"scene '{self.scene}' is no regular expression ({error})") from error
         if self.scene and groups != 1:
             raise ValueError(f"scene '{self.scene}' must have one group, in parentheses, which is the scene")
+
+    def scene_of(self, name: str) -> str:
+        """Return the scene of a picture by its name."""
+        found = re.search(self.scene, name) if self.scene else None
+        return (found and found[1]) or name
 
 
 class Source(Protocol):

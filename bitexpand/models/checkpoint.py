@@ -31,10 +31,17 @@ from torch import Tensor
 
 from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.models.base import ModelConfig, PlateModel
+from bitexpand.models.convnext import ConvNextUNet
+from bitexpand.models.dequant import DequantUNet
 from bitexpand.models.pyramid import Pyramid
 from bitexpand.models.unet import UNet
 
-ARCHITECTURES: Mapping[str, type[PlateModel]] = {"pyramid": Pyramid, "unet": UNet}
+ARCHITECTURES: Mapping[str, type[PlateModel]] = {
+    "convnext": ConvNextUNet,
+    "dequant": DequantUNet,
+    "pyramid": Pyramid,
+    "unet": UNet,
+}
 FORMAT = "bitexpand-weights"
 FORMAT_VERSION = "1"
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt")

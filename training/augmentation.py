@@ -18,16 +18,16 @@ class Augmentation:
     Attributes:
         curves: OCIO spaces, one drawn for each crop: log curves, or sRGB.
         exposure: smallest and largest, in stops, in scene-linear light.
-        zoom: smallest and largest scale; below 1 by area, above by bicubic resampling, in the plate's own log space.
+        zoom: smallest and largest scale; below 1 by area, above by bicubic resampling, in the plate's log space.
         flip, transpose, shuffle_channels: whether crops are mirrored, transposed, their channels permuted.
-        tone: largest log2 of a random gain and of a random gamma of the signal, the same for all channels; 0 is none.
+        tone: largest log2 of a random gain and a random gamma of the signal, alike for all channels; 0 is none.
         procedural: share of crops that are procedural gradients and piecewise smooth scenes instead of plates.
         grain: share of crops that get grain.
         grain_sigma: smallest and largest sigma of the grain in LSB of 8 bits, drawn evenly on a log scale.
         grain_correlated: share of the grainy crops whose grain is blurred, as scanned film's is.
         kinds: how crops become code values, with their weights.
         jpeg_quality: lowest and highest quality of kind "jpeg".
-        extra_bound: LSB added to every kind's distance between code value and truth, for looser models; 0 is the bin.
+        extra_bound: LSB added to every kind's distance between code value and truth; 0 is the bin.
     """
 
     __pydantic_config__ = STRICT

@@ -11,7 +11,9 @@ from torch import Tensor
 from training.losses import Loss
 from training.sample import Batch
 
-_SMALLEST = 1e-4  # a loss below it for doing nothing would outweigh all others; SSIM's and LPIPS's lie near 1e-3
+_SMALLEST = (
+    1e-4  # a loss below it for doing nothing would outweigh all others; SSIM's and LPIPS's lie near 1e-3
+)
 
 
 @dataclass(frozen=True)

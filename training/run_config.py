@@ -236,7 +236,9 @@ def run_folder(checkpoint: Path) -> Path:
     for folder in (checkpoint.parent, checkpoint.parent.parent):
         if (folder / CONFIG_NAME).is_file():
             return folder
-    raise MissingInputError(f"{checkpoint}: neither beside it nor above is a {CONFIG_NAME}; it belongs to no run")
+    raise MissingInputError(
+        f"{checkpoint}: neither beside it nor above is a {CONFIG_NAME}; it belongs to no run"
+    )
 
 
 def _phases(phases: object, path: Path) -> tuple[Path, list[Any]]:

@@ -14,7 +14,7 @@ class Batch:
     """Crops as tensors.
 
     Attributes:
-        input_cv: float32 (N, 3, H, W), integer code values in LSB of each crop's own bit depth, as a file holds them.
+        input_cv: float32 (N, 3, H, W), whole code values in LSB of each crop's own bit depth, as in a file.
         truth_cv: float32 (N, 3, H, W), code values before quantisation, in the same LSB, within 0 .. peak.
         below, above: float32 (N, 1, 1, 1), how far in LSB the truth may lie under and over the code value: the bin.
         peak_cv: float32 (N, 1, 1, 1), the largest code value, 255 for 8 bits.

@@ -123,7 +123,9 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     board.gains(1, {"all": 1.0})
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # TensorBoard's own thread
 def test_a_full_disk_ends_the_curves_and_not_the_run(
     small_disk: Callable[[int], Path], caplog: pytest.LogCaptureFixture
 ) -> None:

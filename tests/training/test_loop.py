@@ -251,7 +251,9 @@ def test_a_loss_that_explodes_stops_before_the_weights_do(tmp_path: Path) -> Non
     assert all(torch.isfinite(value).all() for value in kept.model.values())
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # TensorBoard's own thread
 def test_a_full_disk_leaves_a_checkpoint_to_go_on_from(
     tmp_path: Path, small_disk: Callable[[int], Path]
 ) -> None:

@@ -85,8 +85,8 @@ def train(setup: Setup, phase: int | None = None, max_steps: int | None = None) 
     with Reporting(setup) as reporting:
         for index in range(first, last + 1):
             of_this_phase = resumed if resumed and resumed.position.phase == index else None
-            training = _PhaseTraining(setup, reporting, index, of_this_phase)
             try:
+                training = _PhaseTraining(setup, reporting, index, of_this_phase)
                 finished = training.run(max_steps)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

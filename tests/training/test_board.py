@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,8 +128,9 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     "ignore::pytest.PytestUnhandledThreadExceptionWarning"
 )  # TensorBoard's own thread
 def test_a_full_disk_ends_the_curves_and_not_the_run(
-    small_disk: Callable[[int], Path], caplog: pytest.LogCaptureFixture
+    small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda error: None)  # of TensorBoard's own thread
     disk = small_disk(64)
     with Board(disk / "board") as board:
         (disk / "filler").write_bytes(b"x" * 40_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -255,8 +256,9 @@ def test_a_loss_that_explodes_stops_before_the_weights_do(tmp_path: Path) -> Non
     "ignore::pytest.PytestUnhandledThreadExceptionWarning"
 )  # TensorBoard's own thread
 def test_a_full_disk_leaves_a_checkpoint_to_go_on_from(
-    tmp_path: Path, small_disk: Callable[[int], Path]
+    tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda error: None)  # of TensorBoard's own thread
     disk = small_disk(400)
     run = small_run(tmp_path, phase(epochs=400), run=str(disk / "run"))
     (disk / "filler").write_bytes(b"x" * 200_000)

@@ -108,11 +108,11 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path: Path) -> None:
 
 def test_out_of_memory_says_what_to_lower(tmp_path: Path) -> None:
     wide = ModelChoice(architecture="pyramid", config={"channels": [512, 512], "fits": []})
-    run = small_run(tmp_path, phase(epochs=1), model=wide, crop=1024, batch=8)
-    limited = ["-c", "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_AS, (12 << 30,) * 2);"]
+    run = small_run(tmp_path, phase(epochs=1), model=wide, crop=512, batch=8)
+    limited = ["-c", "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_AS, (9 << 29,) * 2);"]
     limited[1] += "sys.argv[0:1] = []; runpy.run_module('training', run_name='__main__')"
     said = finish(start([*limited, *command(run)[1:]]), expect=1)
-    assert "out of memory with batch 8 and crop 1024 on cpu: lower 'batch'" in said
+    assert "out of memory with batch 8 and crop 512 on cpu: lower 'batch'" in said
 
 
 def test_a_mistake_in_the_yaml_exits_with_2(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import torchvision
 from torch import Tensor, nn
 
 from bitexpand.errors import MissingInputError, UsageError
-from training import lpips_weights
+from bitexpand.metrics import lpips_weights
+from bitexpand.metrics.lpips_weights import BACKBONES, LEAST_SIDE, Net, default_folder, load_network
 from training.losses import load
-from training.losses.structure import LEAST_SIDE, Lpips
-from training.lpips_weights import BACKBONES, Net, default_folder, load_network
+from training.losses.structure import Lpips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pytorch_msssim import ssim as ssim_index
 from torch import Tensor
 
+from bitexpand.metrics.lpips_weights import LEAST_SIDE, Net, load_network
 from bitexpand.models.base import full_precision
 from training.losses.pixel import require_side
-from training.lpips_weights import Net, load_network
 
 WINDOW = 11  # pixels: of SSIM's Gaussian, sigma 1.5, as in its paper
-# Pixels a side that leave one of the last features; AlexNet: four times the seven that two poolings need, and
-# three more for its first kernel of 11 padded by 2; VGG: four poolings of 2.
-LEAST_SIDE: Mapping[Net, int] = {"alex": 31, "vgg": 16}
 
 
 def ssim(expanded_cv: Tensor, truth_cv: Tensor, peak_cv: Tensor) -> Tensor:

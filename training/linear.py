@@ -13,7 +13,8 @@ from bitexpand.code_values import Floats
 from bitexpand.color import ColorConfig, conversion
 from bitexpand.errors import PlateError
 from bitexpand.frames import Frame, FrameInfo, Pixels, read_frame
-from training.raw import RAW_SUFFIXES, read_raw
+from training.raw import read_raw
+from training.sources.base import RAW_SUFFIXES
 
 Mask = npt.NDArray[np.bool_]
 

@@ -12,9 +12,6 @@ import rawpy
 from bitexpand.code_values import Floats
 from bitexpand.errors import MissingInputError, PlateError
 
-RAW_SUFFIXES = frozenset(
-    (".nef", ".dng", ".cr2", ".cr3", ".arw", ".rw2", ".orf", ".raf", ".srw", ".pef", ".nrw")
-)
 _SATURATION = 0.75  # of the nominal white: LibRaw takes a largest sample above it for the sensor's true limit
 _NEAR_WHITE = 0.99  # of that limit: noise and the two greens scatter clipped samples a little
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -48,7 +49,7 @@ def resolve(place: str, settings_file: Path) -> str:
     """Return a path of a settings file, relative to that file's folder; URLs stay what they are."""
     if "://" in place:
         return place
-    return str((settings_file.parent / Path(place).expanduser()).absolute())
+    return os.path.normpath((settings_file.parent / Path(place).expanduser()).absolute())
 
 
 def build(kind: type[T], content: object, path: Path, key: str = "") -> T:

@@ -18,7 +18,7 @@ from bitexpand.errors import MissingInputError, PlateError, UnknownNameError
 from bitexpand.header import Window
 from bitexpand.plate import read_plate
 from training.linear import ACES, CEILING_REACH, LinearPlate, Reading, _grown, read_linear
-from training.raw import RAW_SUFFIXES
+from training.sources.base import RAW_SUFFIXES
 
 REC709 = "Linear Rec.709 (sRGB)"
 READING = Reading(REC709)

@@ -11,6 +11,11 @@ from typing import Protocol
 from training.manifest import Split
 from training.settings import STRICT
 
+RAW_SUFFIXES = frozenset(
+    (".nef", ".dng", ".cr2", ".cr3", ".arw", ".rw2", ".orf", ".raf", ".srw", ".pef", ".nrw")
+)
+"""Of camera RAW files."""
+
 
 @dataclass(frozen=True)
 class Original:

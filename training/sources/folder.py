@@ -11,12 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bitexpand.errors import MissingInputError, UsageError
-from training.sources.base import Original, SourceSettings
+from training.sources.base import RAW_SUFFIXES, Original, SourceSettings
 from training.sources.store import check_url, is_local, local_path, open_store
 
-RAW_SUFFIXES = frozenset(
-    (".nef", ".dng", ".cr2", ".cr3", ".arw", ".rw2", ".orf", ".raf", ".srw", ".pef", ".nrw")
-)
 SUFFIXES = RAW_SUFFIXES | {".exr", ".hdr", ".png", ".tif", ".tiff"}
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]|[. ]+(?=/|$)')  # refused by one file system or another

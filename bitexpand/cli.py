@@ -16,7 +16,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bitexpand import __version__
+from bitexpand import __version__, cli_review
+from bitexpand.cli_review import say_error
 from bitexpand.errors import BitexpandError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,10 +72,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _say_error("interrupted; finished frames are complete, the same command goes on where it stopped")
+        say_error("interrupted; finished frames are complete, the same command goes on where it stopped")
         code = INTERRUPTED
     except BitexpandError as error:
-        _say_error(str(error))
+        say_error(str(error))
         code = error.exit_code
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output is gone, and flushing to it would fail again
@@ -186,67 +187,8 @@ def batch(progress: str, report: Path | None, dry_run: bool, extension: str, **o
     return _expand(plan_batch(job), job, progress, report, dry_run)
 
 
-@cli.command()
-@click.argument("source", metavar="SRC")
-@click.argument("result", metavar="DST")
-@click.option("--frames", default=None, metavar="RANGE", help="Such as 1001-1100.  [default: all sources]")
-@click.option(
-    "--bits", type=int, default=None, help="True bit depth of the source.  [default: as written in DST]"
-)
-@click.option(
-    "--bound",
-    type=float,
-    default=None,
-    metavar="LSB",
-    help="Largest move allowed.  [default: as written in DST, else 0.5]",
-)
-@click.option(
-    "--config",
-    default=None,
-    metavar="OCIO",
-    help="OpenColorIO config of the conversion.  [default: as written in DST]",
-)
-@click.option(
-    "--in-space", default=None, metavar="SPACE", help="Colour space of SRC.  [default: as written in DST]"
-)
-@click.option(
-    "--out-space", default=None, metavar="SPACE", help="Colour space of DST.  [default: as written in DST]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(as_json: bool, **options: Any) -> int:
-    """Read written frames again and hold them against their sources; exit 1 on any fault."""
-    from bitexpand.verify import VerifyJob, check_facts, describe_check, summarize, verify_sequence
-
-    checks = []
-    for check in verify_sequence(VerifyJob(**options)):
-        checks.append(check)
-        if not as_json:
-            click.echo(describe_check(check))
-    summary = summarize(checks)
-    click.echo(_json([check_facts(c) for c in checks]) if as_json else summary)
-    return 0 if all(check.passed for check in checks) else 1
-
-
-@cli.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(paths: tuple[str, ...], as_json: bool) -> int:
-    """Tell what images really hold: true bit depth, unused levels, clipping, colour tags, what to do.
-
-    A PATH is a file or the pattern of a sequence.
-    """
-    from bitexpand.inspection import describe, exit_code, facts, inspect_all
-
-    found = []
-    for path, result in inspect_all(paths):
-        if isinstance(result, BitexpandError):
-            _say_error(str(result))
-        elif not as_json:
-            click.echo(("\n" if found else "") + describe(result))
-        found.append((path, result))
-    if as_json:
-        click.echo(_json([facts(path, result) for path, result in found]))
-    return exit_code(result for _, result in found)
+for _command in (cli_review.verify, cli_review.inspect):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -316,13 +258,3 @@ def _dry_run(plan: Any, settings: Any) -> int:  # noqa: ANN401
         faults += is_fault
         click.echo(line)
     return 1 if faults else 0
-
-
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value, indent=2)
-
-
-def _say_error(message: str) -> None:
-    click.echo(f"bitexpand: error: {message}", err=True)

@@ -187,7 +187,7 @@ def batch(progress: str, report: Path | None, dry_run: bool, extension: str, **o
     return _expand(plan_batch(job), job, progress, report, dry_run)
 
 
-for _command in (cli_review.verify, cli_review.inspect):
+for _command in cli_review.COMMANDS:
     cli.add_command(_command)
 
 

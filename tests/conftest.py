@@ -15,8 +15,8 @@ from typing import Protocol
 
 import pytest
 import torch
+from expansions import six_frames
 from plates import tiny_model
-from runs import six_frames
 
 from bitexpand.cli import main
 from bitexpand.jobs import Job

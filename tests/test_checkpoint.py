@@ -10,6 +10,7 @@ import re
 import resource
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_the_same_model_gives_the_same_bytes(good: Path, tmp_path: Path) -> None
         checkpoint.save(again, model, "pyramid", TINY)
         assert again.read_bytes() == good.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_weights_from_before_a_field_was_added_mean_its_default(good: Path, tmp_path: Path) -> None:
+    metadata, _ = taken_apart(good)
+    assert set(json.loads(metadata["config"])) == {"channels", "factor", "fits"}
+    assert checkpoint.read(good)[0].config == TINY
+    config = replace(TINY, posterior=True, refits=(5,))
+    later = tmp_path / "later.safetensors"
+    sha256 = checkpoint.save(later, Pyramid(config), "pyramid", config)
+    module, read_sha256 = checkpoint.read(later)
+    assert (module.config, read_sha256) == (config, sha256)
 
 
 def test_the_shipped_format_is_plain_safetensors(good: Path) -> None:

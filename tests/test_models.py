@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.models import checkpoint, registry
 from bitexpand.models.base import ModelConfig, PlateModel
-from bitexpand.models.pyramid import Pyramid, PyramidConfig, correlate, quadratic_fit_kernel, soft_limit
+from bitexpand.models.pyramid import (
+    Pyramid,
+    PyramidConfig,
+    correlate,
+    correlate_bowl,
+    quadratic_fit_kernel,
+    soft_limit,
+)
 from bitexpand.models.smooth import Smooth, SmoothConfig
 from bitexpand.models.unet import UNet, UNetConfig
 
@@ -24,8 +31,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 quick = settings(deadline=None, max_examples=15)
 DATA = Path(__file__).parent / "data"
 TINY_PYRAMID = PyramidConfig(channels=(4, 6, 4), factor=2, fits=(3, 5))
+TINY_POSTERIOR = replace(TINY_PYRAMID, posterior=True, refits=(5,))
 TINY: tuple[tuple[type[PlateModel], ModelConfig], ...] = (
     (Pyramid, TINY_PYRAMID),
+    (Pyramid, TINY_POSTERIOR),
     (Smooth, SmoothConfig(levels=3, iterations=2)),
     (UNet, UNetConfig(channels=2)),
     (UNet, UNetConfig(channels=2, upsampling="transposed")),
@@ -93,7 +102,7 @@ def test_autocast_costs_a_fraction_of_an_lsb(name: str, precision: torch.dtype) 
 @quick
 @given(offset=st.integers(-1000, 3000), seed=st.integers(0, 99))
 def test_pyramid_sees_differences_only(offset: int, seed: int) -> None:
-    model = tiny(Pyramid, TINY_PYRAMID, seed)
+    model = tiny(Pyramid, TINY_POSTERIOR if seed % 2 else TINY_PYRAMID, seed)
     plate = random_codes(32, 24, seed=seed)
     torch.testing.assert_close(model(plate + offset) - offset, model(plate), atol=1e-2, rtol=0)
 
@@ -114,8 +123,9 @@ def test_pyramid_starts_its_training_from_the_plates_own_pyramid() -> None:
     assert (model(torch.full((1, 3, 16, 16), 7.0)) - 7).abs().max() < 1
 
 
-def test_pyramid_trains_every_parameter() -> None:
-    model = Pyramid(TINY_PYRAMID)
+@pytest.mark.parametrize("config", [TINY_PYRAMID, TINY_POSTERIOR])
+def test_pyramid_trains_every_parameter(config: PyramidConfig) -> None:
+    model = Pyramid(config)
     for layer in model.correction:
         assert isinstance(layer, nn.Conv2d)
         nn.init.normal_(layer.weight, std=0.1)
@@ -124,9 +134,33 @@ def test_pyramid_trains_every_parameter() -> None:
     assert not untrained
 
 
+@quick
+@given(seed=st.integers(0, 99))
+def test_a_posterior_lies_in_the_bins(seed: int) -> None:
+    plate = random_codes(32, 24, seed=seed)
+    assert (tiny(Pyramid, TINY_POSTERIOR, seed)(plate) - plate).abs().max() <= 0.5 + 1e-4
+
+
+def test_a_posterior_starts_near_the_mixture_that_it_goes_on_from() -> None:
+    plate, mixture, posterior = random_codes(64, 64), tiny(Pyramid, TINY_PYRAMID), Pyramid(TINY_POSTERIOR)
+    missing, unexpected = posterior.load_state_dict(mixture.state_dict(), strict=False)
+    assert (missing, unexpected) == (["belief.weight", "belief.bias"], [])
+    residual = (mixture(plate) - plate).clamp(-0.5, 0.5)
+    assert (posterior(plate) - plate - residual).abs().mean() < 0.5 * residual.abs().mean()
+
+
 def test_pyramid_has_the_size_on_its_card() -> None:
     assert sum(p.numel() for p in Pyramid().parameters()) == 1_443_046
     assert Pyramid().multiple == 64
+
+
+def test_only_a_posterior_is_looked_at_again() -> None:
+    with pytest.raises(
+        UsageError, match=r"PyramidConfig: refits is \(5,\), must be a list of 0 to 0 entries"
+    ):
+        PyramidConfig(refits=(5,))
+    with pytest.raises(UsageError, match="PyramidConfig: posterior is 1, must be one of False, True"):
+        PyramidConfig(posterior=1)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
@@ -139,6 +173,13 @@ def test_a_local_fit_reproduces_quadratics_and_nothing_steeper(size: int) -> Non
     checkerboard = (-1.0) ** (x + y)
     fitted = correlate(checkerboard.expand(1, 3, -1, -1), quadratic_fit_kernel(size))
     assert (fitted[0, 0, inside, inside] - checkerboard[inside, inside]).abs().min() > 0.1
+
+
+@pytest.mark.parametrize("size", [3, 5, 9])
+def test_a_bowl_of_weights_is_correlated_along_rows_and_columns(size: int) -> None:
+    plate = torch.randn(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
+    kernel = quadratic_fit_kernel(size)
+    torch.testing.assert_close(correlate_bowl(plate, kernel), correlate(plate, kernel), atol=1e-5, rtol=0)
 
 
 def test_correlate_is_a_convolution_with_repeated_borders() -> None:
@@ -166,7 +207,7 @@ def test_unet_has_the_parameters_it_is_known_by(upsampling: str, parameters: int
 
 
 def test_unet_adds_the_plate_in_float32() -> None:
-    model = tiny(*TINY[2])
+    model = tiny(UNet, UNetConfig(channels=2))
     assert isinstance(model, UNet)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(model.head.bias)  # pyright: ignore[reportArgumentType]

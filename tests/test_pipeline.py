@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import hidden_files
-from plates import natural, save, save_shot
-from runs import (
+from expansions import (
     codes_in,
     digests,
     fail_at,
@@ -23,6 +22,7 @@ from runs import (
     statuses,
     target,
 )
+from plates import natural, save, save_shot
 
 from bitexpand import frames, pipeline
 from bitexpand.engine import Expander
@@ -264,7 +264,7 @@ def test_an_interrupt_inside_the_model_drops_that_frame(job: Job, monkeypatch: p
 def test_remains_of_dead_runs_are_swept_and_those_of_live_ones_are_not(job: Job) -> None:
     folder = target(job, 1001).parent
     folder.mkdir()
-    own = frames._temporary_name(".exr")
+    own = frames.temporary_name(".exr")
     dead = own.replace(f"-{os.getpid()}-", "-4194304-")
     elsewhere = own.replace(own.split("-")[1], "another_host").replace(f"-{os.getpid()}-", "-4194304-")
     for name in (own, dead, elsewhere, ".bitexpand-notes"):

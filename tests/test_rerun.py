@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plates import natural, save, tiny_model
-from runs import (
+from expansions import (
     SHOW_CONFIG,
     codes_in,
     digests,
@@ -20,6 +19,7 @@ from runs import (
     statuses,
     target,
 )
+from plates import natural, save, tiny_model
 
 from bitexpand import frames
 from bitexpand.frames import Attribute, FrameInfo, Window

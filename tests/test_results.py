@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import hidden_files
-from plates import natural, save
-from runs import (
+from expansions import (
     SHOW_CONFIG,
     codes_in,
     save_16,
@@ -19,6 +18,7 @@ from runs import (
     statuses,
     target,
 )
+from plates import natural, save
 
 from bitexpand import frames, provenance
 from bitexpand.code_values import Storage

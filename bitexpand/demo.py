@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from bitexpand import frames
-from bitexpand.code_values import to_signal
 from bitexpand.jobs import Job, plan_sequence
-from bitexpand.pictures import write_picture
 from bitexpand.pipeline import run
-from bitexpand.plate import read_plate
-from bitexpand.preview import before_after
+from bitexpand.preview import preview
 from bitexpand.progress import reporter
 from bitexpand.shipped import shipped_file
 from bitexpand.verify import VerifyJob, summarize, verify_sequence
@@ -48,7 +42,7 @@ def demo(folder: Path, model: str, say: Callable[[str], None]) -> bool:
         say,
     )
     picture = folder / "before_after.png"
-    _draw(Path(source).with_name(f"dusk_{FIRST}.png"), folder / "log" / f"dusk_{FIRST}.exr", picture)
+    preview(Path(source).with_name(f"dusk_{FIRST}.png"), folder / "log" / f"dusk_{FIRST}.exr", picture)
     say("")
     say(f"source plate       {source}")
     say(f"expanded, log      {log}")
@@ -67,10 +61,3 @@ def _expand(job: Job, what: str, say: Callable[[str], None]) -> bool:
     checks = list(verify_sequence(VerifyJob(source=job.input, result=job.output)))
     say(f"Verified: {summarize(checks)}")
     return all(check.passed for check in checks)
-
-
-def _draw(source: Path, result: Path, picture: Path) -> None:
-    plate = read_plate(source)
-    before = to_signal(plate.codes, plate.bits)
-    after = frames.read_frame(result).pixels.astype(np.float32)
-    write_picture(picture, before_after(before, after))

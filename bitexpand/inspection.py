@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from bitexpand import frames, provenance, sequence
+from bitexpand.artefacts import Finding
 from bitexpand.code_values import MAX_BITS, peak
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError
+from bitexpand.examination import examine, findings_table
 from bitexpand.header import FrameInfo, Window
 from bitexpand.plate import check_plate
 from bitexpand.samples import Channel, Depth, Layout, float_samples, integer_samples
@@ -32,9 +34,12 @@ class Inspection:
         header_bits: bits a sample as the header states them.
         true_bits: bits that the values of the colour channels need, None where that cannot be told.
         effective_bits: bits that would number the distinct values of the channel that has most.
+        smallest_step: smallest difference of two values of the colour channels; None for integers.
         layout: how fewer true bits lie in the file, None where that cannot be told.
         channels: in file order.
         alpha: "associated" or "straight", as the format says; None without.
+        alpha_outside_count: samples of alpha that are not 0 to 1; None without.
+        artefacts: what the detectors of ``bitexpand.artefacts`` say of half, float and 16-bit files; else empty.
         color_tags: what the file itself says of its colour, never what OpenImageIO assumes of an untagged one.
         timecode, frames_per_second, pixel_aspect: None where the file does not say.
         bitexpand: what bitexpand wrote of the file's making; empty for files of others.
@@ -52,9 +57,12 @@ class Inspection:
     header_bits: int
     true_bits: int | None
     effective_bits: int
+    smallest_step: float | None
     layout: Layout | None
     channels: tuple[Channel, ...]
     alpha: str | None
+    alpha_outside_count: int | None
+    artefacts: tuple[Finding, ...]
     color_tags: dict[str, object]
     timecode: str | None
     frames_per_second: float | None
@@ -65,7 +73,9 @@ class Inspection:
     advice: str
 
 
-def inspect_all(paths: Iterable[str]) -> Iterator[tuple[str, Inspection | BitexpandError]]:
+def inspect_all(
+    paths: Iterable[str], *, artefacts: bool = True
+) -> Iterator[tuple[str, Inspection | BitexpandError]]:
     """Inspect files and sequences in order; an error stands where something is missing or unreadable."""
     for path in paths:
         try:
@@ -75,7 +85,7 @@ def inspect_all(paths: Iterable[str]) -> Iterator[tuple[str, Inspection | Bitexp
             continue
         for frame in found.present:
             try:
-                yield str(frame.path), inspect_file(frame.path)
+                yield str(frame.path), inspect_file(frame.path, artefacts=artefacts)
             except BitexpandError as error:
                 yield str(frame.path), error
         if found.missing:
@@ -83,8 +93,8 @@ def inspect_all(paths: Iterable[str]) -> Iterator[tuple[str, Inspection | Bitexp
             yield path, MissingInputError(f"{path}: frames {missing} are missing")
 
 
-def inspect_file(path: Path) -> Inspection:
-    """Inspect one file.
+def inspect_file(path: Path, *, artefacts: bool = True) -> Inspection:
+    """Inspect one file; ``artefacts`` False does not look for these, which takes most of the time.
 
     Raises:
         MissingInputError: there is no such file.
@@ -99,6 +109,7 @@ def inspect_file(path: Path) -> Inspection:
     else:
         depth, channels = float_samples(pixels, info.channels)
     made = _provenance(info)
+    examined = examine(frame, artefacts=artefacts)
     verdict, advice = _verdict(info, depth, channels, made)
     return Inspection(
         path=str(path),
@@ -109,9 +120,12 @@ def inspect_file(path: Path) -> Inspection:
         header_bits=header_bits,
         true_bits=depth.bits,
         effective_bits=(max(max(c.distinct_count for c in channels), 1) - 1).bit_length(),
+        smallest_step=examined.smallest_step,
         layout=depth.layout,
         channels=channels,
         alpha=None if "A" not in info.channels else "associated" if info.associated_alpha else "straight",
+        alpha_outside_count=examined.alpha_outside_count,
+        artefacts=examined.artefacts,
         color_tags=_color_tags(info),
         timecode=_timecode(info),
         frames_per_second=_frame_rate(info),
@@ -143,6 +157,7 @@ def describe(result: Inspection) -> str:
         "format": f"{result.format}, {_SAMPLES.get(result.sample_type, result.sample_type)} samples",
         "size": _size(result.data_window_pixels, result.display_window_pixels),
         "bit depth": _depth_text(result),
+        "faults": _fault_text(result),
         "alpha": _alpha_text(result),
         "color tags": ", ".join(tags) or "none",
         "timecode": result.timecode,
@@ -151,7 +166,8 @@ def describe(result: Inspection) -> str:
         "bitexpand": ", ".join(made),
     }
     lines = [result.path, *(f"  {name:<14}{text}" for name, text in rows.items() if text)]
-    return "\n".join([*lines, *_table(result.channels), *_remarks(result.channels), f"  => {result.advice}"])
+    lines += [*_table(result.channels), *_remarks(result.channels), *findings_table(result.artefacts)]
+    return "\n".join([*lines, f"  => {result.advice}"])
 
 
 def _verdict(
@@ -260,9 +276,18 @@ def _depth_text(result: Inspection) -> str:
     if result.channels[0].code_bits is not None:
         return f"{header}, too few distinct values to tell more"
     most = max(channel.distinct_count for channel in result.channels)
-    return (
-        f"{header}, {most:,} distinct value{'s' * (most != 1)} a channel (about {result.effective_bits} bits)"
-    )
+    step = f", smallest step {result.smallest_step:.3g}" if result.smallest_step else ""
+    distinct = f"{most:,} distinct value{'s' * (most != 1)} a channel (about {result.effective_bits} bits)"
+    return f"{header}, {distinct}{step}"
+
+
+def _fault_text(result: Inspection) -> str:
+    counts = {
+        "NaN": sum(channel.nan_count for channel in result.channels),
+        "Inf": sum(channel.inf_count for channel in result.channels),
+        "alpha outside 0 to 1": result.alpha_outside_count or 0,
+    }
+    return ", ".join(f"{count:,} samples {what}" for what, count in counts.items() if count)
 
 
 def _alpha_text(result: Inspection) -> str | None:

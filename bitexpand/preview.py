@@ -2,37 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bitexpand.errors import UsageError
-from bitexpand.pictures import draw_text
+from bitexpand import compare_input, frames
+from bitexpand.code_values import Floats, peak, to_signal
+from bitexpand.compare_input import Reading, Spaces
+from bitexpand.encoding import Encoding
+from bitexpand.errors import PlateError, UsageError
+from bitexpand.jobs import Settings, expander
+from bitexpand.page import (
+    FRAME_GAIN,
+    PANEL,
+    ZOOM,
+    Bytes,
+    Crop,
+    Float,
+    as_bytes,
+    fit,
+    magnified,
+    outline,
+    paired_page,
+    stretched,
+)
+from bitexpand.pictures import write_picture
+from bitexpand.plate import read_plate
 
-Float = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
-PANEL = (640, 360)  # width and height of one crop on the page
-ZOOM = 4
-GUTTER, HEADER = 12, 34
-BACKGROUND = 24
-FRAME_GAIN = 12.0
 MAX_CROP_GAIN = 32.0
+DEFAULT_MODEL = Settings().model
+CROP = (PANEL[0] // ZOOM, PANEL[1] // ZOOM)  # px of the plate, width and height
 
 
-class Crop(NamedTuple):
-    """A rectangle of the plate, in pixels."""
+def preview(
+    source: Path,
+    result: Path | None,
+    picture: Path,
+    *,
+    model: str | None = None,
+    reading: Reading | None = None,
+) -> None:
+    """Draw a plate before and after its expansion.
 
-    x: int
-    y: int
-    width: int
-    height: int
+    Args:
+        source: the plate.
+        result: what became of it, in the plate's encoding or in one that is known; None expands it now.
+        picture: the PNG to write; its folder is made if it is not there.
+        model: what expands it, where there is no result; None is the default model.
+        reading: the true bit depth; and the spaces of a result that does not state them.
 
-    def of(self, picture: Float) -> Float:
-        """Return this part of an (H, W, 3) picture."""
-        return picture[self.y : self.y + self.height, self.x : self.x + self.width]
+    Raises:
+        MissingInputError: a file is not there.
+        PlateError: one cannot be read, or is smaller than a crop; sizes or encodings differ.
+        UsageError: the picture is no PNG, or would replace one of the files; options that do not go together.
+        WriteError: the picture cannot be written.
+    """
+    reading = reading or Reading()
+    _check(source, result, picture, model, reading)
+    if result is None:
+        source_cv, result_cv, bits = _expanded(source, model or DEFAULT_MODEL, reading.bits)
+    else:
+        loaded = compare_input.load(reading, Spaces(), result, None, source)
+        source_cv, result_cv, bits = loaded.source_cv, loaded.result_cv, loaded.bits
+    height, width = source_cv.shape[:2]
+    if width < CROP[0] or height < CROP[1]:
+        raise PlateError(
+            f"{source}: is {width}x{height}; a preview magnifies crops of {CROP[0]}x{CROP[1]}, give a larger plate"
+        )
+    before, after = (_as_rgb(to_signal(plate_cv, bits)) for plate_cv in (source_cv, result_cv))
+    page = before_after(before, after, (f"{bits}-bit source", "bitexpand"), 1 / peak(bits))
+    frames.prepare_folder(picture.parent)
+    write_picture(picture, page)
+
+
+def _check(source: Path, result: Path | None, picture: Path, model: str | None, reading: Reading) -> None:
+    if picture.suffix.lower() != ".png":
+        raise UsageError(f"-o {picture}: a preview is a .png")
+    for path in (source, result):
+        if path and picture.resolve() == path.resolve():
+            raise UsageError(f"-o {picture}: would replace {path}")
+    if result and model:
+        raise UsageError(f"--model {model}: {result} is expanded already; leave one of them out")
+    if result is None and (reading.config or reading.in_space or reading.out_space):
+        raise UsageError(
+            "--config, --in-space and --out-space say how to read a RESULT; a plate is shown as it is"
+        )
+
+
+def _expanded(source: Path, model: str, bits: int | None) -> tuple[Floats, Floats, int]:
+    """Return a plate and what a half EXR of it would hold, float32 (H, W, C) in LSB, and its bits."""
+    settings = Settings(model=model, bits=bits)
+    plate = read_plate(source, bits)
+    encoding = Encoding(plate.bits, settings.storage(plate.bits, source.with_suffix(".exr"), None))
+    expanded = expander(settings).expand_frame(plate.codes, encoding.limits())
+    pixels = encoding.encode(expanded.plate_cv, plate.codes)
+    return plate.codes.astype(np.float32), encoding.decode(pixels), plate.bits
+
+
+def _as_rgb(signal: Float) -> Float:
+    return signal if signal.shape[2] == 3 else signal.repeat(3, axis=2)
 
 
 def before_after(
@@ -69,8 +138,9 @@ def before_after(
         pairs.append((left, right))
         titles.append(f"crop {number}, pixels \u00d7{ZOOM}, contrast \u00d7{gain:g}")
         for picture in pairs[0]:
-            _outline(picture, crop, before.shape[1], str(number))
-    return _page(pairs, titles, labels)
+            outline(picture, crop, before.shape[1], str(number))
+    sides = [(f"{labels[0]}:  {title}", f"{labels[1]}:  {title}") for title in titles]
+    return paired_page(pairs, sides)
 
 
 def worst_banding(plate: Float, lsb: float = 1 / 255, count: int = 2) -> list[Crop]:
@@ -80,7 +150,7 @@ def worst_banding(plate: Float, lsb: float = 1 / 255, count: int = 2) -> list[Cr
     every other pixel, and flat areas, which never change, score low.
     """
     height, width = plate.shape[:2]
-    size = min(width, PANEL[0] // ZOOM), min(height, PANEL[1] // ZOOM)
+    size = min(width, CROP[0]), min(height, CROP[1])
     calm, steps = _slow_gradients(plate, lsb)
     xs = np.unique(np.linspace(0, width - size[0], 1 + 4 * (width // size[0])).astype(int))
     ys = np.unique(np.linspace(0, height - size[1], 1 + 4 * (height // size[1])).astype(int))
@@ -123,107 +193,14 @@ def _window_means(
     return total / (size[0] * size[1])
 
 
-def stretched(plates: Sequence[Float], lsb: float) -> list[Bytes]:
-    """Let pictures span the screen, and amplify what differs from the local mean, so that banding shows.
-
-    Args:
-        plates: (H, W, 3) float32 in one encoding. The first alone decides the stretch, which all of them get.
-        lsb: one code step, in the same units.
-
-    Returns:
-        (H, W, 3) uint8 for display; where little differs from the mean, one step is ``FRAME_GAIN`` of them at
-        ``lsb`` 1/255.
-    """
-    mean = _edge_aware_mean(plates[0], radius=PANEL[0] // 24, step=3 * lsb)
-    low, high = np.percentile(mean, (0.5, 99.5))
-    spread = np.clip((mean - low) / max(float(high - low), lsb), 0, 1)
-    # the power gives a flat log plate some of the contrast that a viewer would
-    base = 0.05 + 0.85 * spread**1.6
-    return [_bytes(base + (plate - mean) * FRAME_GAIN) for plate in plates]
-
-
 def _whole_frames(before: Float, after: Float, lsb: float) -> tuple[Bytes, Bytes]:
-    left, right = stretched((_fit(before), _fit(after)), lsb)
+    left, right = stretched((fit(before), fit(after)), lsb)
     return left, right
-
-
-def _edge_aware_mean(plate: Float, radius: int, step: float) -> Float:
-    """Average what differs by less than ``step`` or so; beyond that keep edges, so that none grows a halo.
-
-    The guided filter of He, Sun and Tang (ECCV 2010), guided by the plate itself.
-    """
-    mean = _box_blur(plate, radius)
-    variance = np.maximum(_box_blur(plate * plate, radius) - mean * mean, 0)
-    slope = (variance / (variance + step * step)).astype(np.float32)
-    offset = (mean - mean * slope).astype(np.float32)
-    return _box_blur(slope, radius) * plate + _box_blur(offset, radius)
 
 
 def _crops(before: Float, after: Float, crop: Crop, lsb: float) -> tuple[Bytes, Bytes, float]:
     mean = crop.of(before).mean(axis=(0, 1))
     low, high = np.percentile(crop.of(before) - mean, (1, 99))
     gain = float(np.clip(round(0.9 / max(float(high - low), lsb)), 1, MAX_CROP_GAIN))
-    left, right = (_bytes((crop.of(plate) - mean) * gain + 0.5) for plate in (before, after))
-    return _magnified(left), _magnified(right), gain
-
-
-def _box_blur(plate: Float, radius: int) -> Float:
-    for axis in (0, 1):
-        padding = [(0, 0)] * plate.ndim
-        padding[axis] = (radius + 1, radius)
-        sums = np.pad(plate, padding, mode="edge").cumsum(axis, np.float64)
-        width = 2 * radius + 1
-        upper, lower = (np.s_[width:], np.s_[:-width]) if axis == 0 else (np.s_[:, width:], np.s_[:, :-width])
-        plate = ((sums[upper] - sums[lower]) / width).astype(np.float32)
-    return plate
-
-
-def _fit(picture: Float) -> Float:
-    """Scale into a panel, at most as high as it is wide.
-
-    Whole boxes are averaged first, which leaves every band in its place; nearest pixels do the rest.
-    """
-    height, width = picture.shape[:2]
-    target = max(1, min(PANEL[0], PANEL[0] * width // height))
-    factor = max(1, width // target)
-    rows, columns = height // factor, width // factor
-    boxes = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-    averaged = boxes.mean(axis=(1, 3), dtype=np.float32)
-    down = np.arange(max(1, round(rows * target / columns))) * columns // target
-    across = np.arange(target) * columns // target
-    return averaged[np.minimum(down, rows - 1)][:, across]
-
-
-def _magnified(picture: Bytes) -> Bytes:
-    return picture.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-
-
-def _bytes(picture: Float) -> Bytes:
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _outline(picture: Bytes, crop: Crop, plate_width: int, number: str) -> None:
-    """Draw where ``crop`` lies, in place."""
-    scale = picture.shape[1] / plate_width
-    left, right = round(crop.x * scale), min(round((crop.x + crop.width) * scale), picture.shape[1]) - 1
-    top, bottom = round(crop.y * scale), min(round((crop.y + crop.height) * scale), picture.shape[0]) - 1
-    picture[[top, bottom], left : right + 1] = 255
-    picture[top : bottom + 1, [left, right]] = 255
-    # beside it, since the crop of an 8K plate is too small to hold a number
-    x = right + 6 if right + 20 < picture.shape[1] else max(0, left - 14)
-    beside = picture[top : top + 18, x : x + 14]
-    beside[:] = draw_text(beside, 0, 12, number, 15)
-
-
-def _page(pairs: list[tuple[Bytes, Bytes]], titles: list[str], labels: tuple[str, str]) -> Bytes:
-    height = sum(pair[0].shape[0] + HEADER for pair in pairs) + GUTTER
-    page = np.full((height, 2 * PANEL[0] + 3 * GUTTER, 3), BACKGROUND, np.uint8)
-    top = 0
-    for (left, right), title in zip(pairs, titles, strict=True):
-        for x, picture, label in ((GUTTER, left, labels[0]), (2 * GUTTER + PANEL[0], right, labels[1])):
-            rows, columns = picture.shape[:2]
-            strip = page[top : top + HEADER, x : x + PANEL[0]]
-            strip[:] = draw_text(strip, 0, HEADER - 11, f"{label}:  {title}", 17)
-            page[top + HEADER : top + HEADER + rows, x : x + columns] = picture
-        top += HEADER + left.shape[0]
-    return page
+    left, right = (as_bytes((crop.of(plate) - mean) * gain + 0.5) for plate in (before, after))
+    return magnified(left), magnified(right), gain

@@ -527,7 +527,8 @@ def test_a_full_disk(extension: str, shot: Shot, small_disk: Callable[[int], Pat
     for path in written:
         assert read_frame(path).pixels.shape == (150, 200, 3)
     statuses = [frame["status"] for frame in json.loads(report.read_text())["frames"]]
-    assert statuses == ["written"] * len(written) + ["failed"]
+    assert statuses[-1] == "failed"
+    assert set(statuses[:-1]) == {"written"}  # a frame in flight beside the one that failed may be there too
     before = {path: path.read_bytes() for path in written}
     shot.seq(*arguments, expect=FAILED).said("the disk is full", "is done already")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,11 @@ class PlateModel(nn.Module):
             plate in bfloat16 has lost more than a model wins.
         """
         raise NotImplementedError
+
+
+def added(default: Any) -> Any:  # noqa: ANN401  a field's type is what its annotation says
+    """Default of a config field that came later: weights from before, which lack it, mean this value."""
+    return field(default=default, metadata={"added": True})
 
 
 def estimate_cv(module: PlateModel, plate_cv: Tensor, peak_cv: float | Tensor) -> Tensor:

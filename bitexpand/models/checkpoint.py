@@ -68,7 +68,7 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
     """
     target = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    fields = dataclasses.asdict(config)
+    fields = _stored_fields(config)
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str]) -> tuple[PlateModel, str]:
     try:
         content = _open(source)
         _check_tensors(content.tensors, _blueprint(content.architecture, content.config))
-        sha256 = digest(content.architecture, dataclasses.asdict(content.config), content.tensors)
+        sha256 = digest(content.architecture, _stored_fields(content.config), content.tensors)
         if content.sha256 not in (None, sha256):
             raise _BadContentError("its contents do not match its SHA-256: it was damaged or altered")
     except _BadContentError as error:
@@ -136,6 +136,15 @@ def digest(architecture: str, config: Mapping[str, Any], tensors: Mapping[str, T
         # a 0-d tensor has no bytes to view, hence the reshape
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def _stored_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return the fields that a file holds: those that came later only if they differ from what older files mean."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if "added" not in field.metadata or getattr(config, field.name) != field.default
+    }
 
 
 class _BadContentError(Exception):
@@ -228,12 +237,12 @@ def _parse_config(architecture: object, fields: object) -> tuple[str, ModelConfi
         raise _BadContentError("its config is not a short dict of fields")
     try:
         config_type = _architecture(architecture).config_type
-        known = [field.name for field in dataclasses.fields(config_type)]
+        known = {field.name: field for field in dataclasses.fields(config_type)}
         for name in fields:
             if name not in known:
                 raise UnknownNameError(f"field of {config_type.__name__}", _printable(name), known)
-        for name in known:
-            if name not in fields:
+        for name, field in known.items():
+            if name not in fields and "added" not in field.metadata:
                 raise _BadContentError(f"its config lacks '{name}'")
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         return architecture, config_type(**values)

@@ -3,12 +3,19 @@
 A quantised ramp is a sawtooth away from its truth. Networks are poor at drawing sawtooth waves and good at
 drawing ramps, so this one estimates the *smooth plate* at six scales, and per pixel a softmax chooses between
 those, least-squares fits of the neighbourhood, and a residual predicted directly.
+
+With ``posterior`` the mixture is a belief that is weighed against the bin: it has a mean and a scale, and the
+answer is its mean within the bin. Where nothing is known, as in grain, that is the middle: the plate as it was.
+What the channels have in common is mixed apart from what tells them apart: light and texture move them together,
+so their differences are smooth where they themselves are not. A second look then compares the first answer with
+its own neighbourhood, and the bins of a pixel's channels with each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import torch
@@ -19,17 +26,21 @@ from bitexpand.models.base import (
     ModelConfig,
     PlateModel,
     Units,
+    added,
     check_choice,
     check_integer,
     check_length,
     full_precision,
 )
+from bitexpand.models.belief import posterior_mean, where_bins_meet
 
 Kernel: TypeAlias = Sequence[Sequence[float]]
 
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
 FIT_GAIN = 2.0  # local fits differ from the plate by fractions of an LSB
+LOG_SCALE = (-5.0, 1.0)  # of a belief in LSB: from certainty to a straight line across the bin
+START_LOG_SCALE, START_LOGIT = -3.5, -2.0  # nearly certain, and hardly a second look
 
 
 @dataclass(frozen=True)
@@ -40,20 +51,26 @@ class PyramidConfig(ModelConfig):
         channels: of the network at each level, finest first; 2 to 8 levels.
         factor: pixels per cell of the finest level, along each side.
         fits: window sizes of the local quadratic fits, odd and rising.
+        posterior: weigh a belief against the bin, mix luma and chroma apart, look twice; False is a mixture alone.
+        refits: window sizes of the local fits to the first estimate, odd and rising; only with ``posterior``.
     """
 
     channels: tuple[int, ...] = (32, 48, 64, 96, 96, 96)
     factor: int = 2
     fits: tuple[int, ...] = (3, 5, 7)
+    posterior: bool = added(False)
+    refits: tuple[int, ...] = added(())
 
     def __post_init__(self) -> None:
         check_length("PyramidConfig", "channels", self.channels, 2, 8)
         for count in self.channels:
             check_integer("PyramidConfig", "channels", count, 1, 1024)
         check_choice("PyramidConfig", "factor", self.factor, (1, 2, 4))
-        check_length("PyramidConfig", "fits", self.fits, 0, 7)
-        for size in self.fits:
-            check_choice("PyramidConfig", "fits", size, (3, 5, 7, 9, 11, 13, 15))
+        check_choice("PyramidConfig", "posterior", self.posterior, (False, True))
+        for field, sizes in (("fits", self.fits), ("refits", self.refits)):
+            check_length("PyramidConfig", field, sizes, 0, 7 if field == "fits" or self.posterior else 0)
+            for size in sizes:
+                check_choice("PyramidConfig", field, size, (3, 5, 7, 9, 11, 13, 15))
 
 
 class Pyramid(PlateModel):
@@ -76,8 +93,13 @@ class Pyramid(PlateModel):
         self.factor, self.levels = factor, levels
         self.multiple = factor * 2 ** (levels - 1)
         self.fit_kernels = [quadratic_fit_kernel(size) for size in config.fits]
+        self.refit_kernels = [quadratic_fit_kernel(size) for size in config.refits]
         in_channels = 3 * factor**2 * (1 + len(config.fits)) + 3
-        out_channels = (3 + 1 + levels + len(config.fits)) * factor**2  # direct residual, mixing logits
+        candidates = 1 + levels + len(config.fits)
+        # what the head tells of each pixel: direct residual, mixing logits; and if there is a posterior: scales,
+        # logits of the luma (the last for none), logits of the second look
+        self.outputs = (3, candidates)
+        self.beliefs = (3, candidates + 1, 2 + len(config.refits)) if config.posterior else ()
         self.stem = _conv3x3(in_channels, channels[0])
         self.encoder = nn.ModuleList(ResidualBlock(count) for count in channels)
         self.down = nn.ModuleList(
@@ -88,7 +110,10 @@ class Pyramid(PlateModel):
         )
         self.decoder = nn.ModuleList(ResidualBlock(count) for count in channels[:-1])
         self.correction = nn.ModuleList(_conv3x3(count, 3) for count in channels)
-        self.head = _conv3x3(channels[0], out_channels)
+        self.head = _conv3x3(channels[0], sum(self.outputs) * factor**2)
+        if config.posterior:
+            self.belief = nn.Conv2d(channels[0], sum(self.beliefs) * factor**2, 1)
+            self.bytes_per_pixel = 575
         self._start_as_identity()
 
     @property
@@ -113,10 +138,13 @@ class Pyramid(PlateModel):
                 soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
                 for mean, coarser in zip(means[:-1], means[1:], strict=True)
             ]
-        corrections, outputs = self._body(plate, means[0], bands, fits)
+        corrections, outputs, beliefs = self._body(plate, means[0], bands, fits)
         with full_precision(plate):
             smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
-            return plate + self._mix(plate, smooth, fits, outputs.float())
+            told = outputs.float().split(self.outputs, 1)
+            if beliefs is not None:
+                told += beliefs.float().split(self.beliefs, 1)
+            return plate + (self._believe if self.beliefs else self._mix)(plate, smooth, fits, told)
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
@@ -134,12 +162,12 @@ class Pyramid(PlateModel):
 
     def _body(
         self, plate: Tensor, finest_mean: Tensor, bands: Sequence[Tensor], fits: Sequence[Tensor]
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Tensor], Tensor, Tensor | None]:
         """Run the network, the only part that autocast may touch.
 
         Returns:
             The corrections of the cell means, finest first, and the head's output at full size: three
-            residuals, then the logits of the mixture.
+            residuals, then the logits of the mixture; and what the posterior needs, if there is one.
         """
         with full_precision(plate):
             features = self._features(plate, finest_mean, bands[0], fits)
@@ -159,28 +187,73 @@ class Pyramid(PlateModel):
             skip = skips.pop()
             x = self.decoder[level](skip + _upsample(self.up[level](x), skip))
             corrections.insert(0, self.correction[level](x))
-        return corrections, F.pixel_shuffle(self.head(x), self.factor)
+        beliefs = F.pixel_shuffle(self.belief(x), self.factor) if self.beliefs else None
+        return corrections, F.pixel_shuffle(self.head(x), self.factor), beliefs
 
     def _mix(
-        self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], outputs: Tensor
+        self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], told: Sequence[Tensor]
     ) -> Tensor:
         """Mix per pixel the direct residual, the smooth estimates and the local fits, in LSB."""
-        weights = torch.softmax(outputs[:, 3:], 1)
-        residual = weights[:, :1] * outputs[:, :3]
-        candidates = [*smooth, *fits]
-        for i, candidate in enumerate(candidates):
-            if i < len(smooth):
-                # upsampled one at a time, as all of them at full size would double the memory
-                candidate = _upsample(candidate, plate) - plate
+        direct, logits = told
+        weights = torch.softmax(logits, 1).split(1, 1)
+        residual = weights[0] * direct
+        for weight, candidate in zip(weights[1:], _offsets(plate, smooth, fits), strict=True):
             # beyond its bin by half an LSB a candidate knows nothing of this pixel
-            residual = torch.addcmul(residual, weights[:, i + 1 : i + 2], candidate.clamp(-1, 1))
+            residual = torch.addcmul(residual, weight, candidate.clamp(-1, 1))
         return residual
 
+    def _believe(
+        self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], told: Sequence[Tensor]
+    ) -> Tensor:
+        """Mix luma and chroma, weigh that against the bins, and do so once more after a second look, in LSB."""
+        direct, logits, log_scale, luma_logits, look_logits = told
+        scale = torch.exp(log_scale.clamp(*LOG_SCALE))
+        belief = self._mix_luma_and_chroma(direct, logits, luma_logits, _offsets(plate, smooth, fits))
+        residual = posterior_mean(belief, scale)
+        weights = torch.softmax(look_logits, 1).split(1, 1)
+        belief = weights[0] * belief
+        for weight, candidate in zip(weights[1:], self._second_look(plate, residual), strict=True):
+            belief = torch.addcmul(belief, weight, candidate.clamp(-1, 1))
+        return posterior_mean(belief, scale)
+
+    def _mix_luma_and_chroma(
+        self, direct: Tensor, logits: Tensor, luma_logits: Tensor, offsets: Iterable[Tensor]
+    ) -> Tensor:
+        """Mix each candidate's mean of the channels, and what the channels differ by, with weights of their own."""
+        chroma_weights = torch.softmax(logits, 1).split(1, 1)
+        leave = logits.logsumexp(1, keepdim=True)  # the luma of the plate as it is
+        luma_weights = torch.softmax(torch.cat([logits, leave], 1) + luma_logits, 1).split(1, 1)
+        belief = torch.zeros_like(direct)
+        for chroma_weight, luma_weight, candidate in zip(
+            chroma_weights, luma_weights[:-1], chain([direct], offsets), strict=True
+        ):
+            luma = candidate.mean(1, keepdim=True)
+            belief = torch.addcmul(belief, chroma_weight, (candidate - luma).clamp(-1, 1))
+            belief = torch.addcmul(belief, luma_weight, luma.clamp(-1, 1))
+        return belief
+
+    def _second_look(self, plate: Tensor, residual: Tensor) -> Iterator[Tensor]:
+        """Yield new offsets from the plate, given a first residual: where the bins meet, and local fits."""
+        yield where_bins_meet(residual)
+        estimate = plate + residual
+        for kernel in self.refit_kernels:
+            # a prior must not have seen what it will be weighed against, so the pixel's own share is taken out
+            own = kernel[len(kernel) // 2][len(kernel) // 2]
+            yield (correlate_bowl(estimate, kernel) - own * estimate) / (1 - own) - plate
+
     def _start_as_identity(self) -> None:
-        """Zero the corrections, so that training starts from the plate's own pyramid."""
+        """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""
         for layer in self.correction:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+        if self.beliefs:
+            scales, luma, looks = self.beliefs
+            starts = [START_LOG_SCALE] * scales + [0.0] * (luma - 1) + [START_LOGIT]
+            starts += [0.0] + [START_LOGIT] * (looks - 1)
+            weight, bias = self.belief.parameters()
+            nn.init.zeros_(weight)
+            for channels, start in zip(bias.detach().split(self.factor**2), starts, strict=True):
+                channels.fill_(start)
 
 
 class ResidualBlock(nn.Module):
@@ -238,6 +311,18 @@ def correlate(plate: Tensor, kernel: Kernel) -> Tensor:
     return total
 
 
+def correlate_bowl(plate: Tensor, kernel: Kernel) -> Tensor:
+    """As :func:`correlate` with a kernel of the form f(x) + g(y), in four sums along rows and columns.
+
+    That is what :func:`quadratic_fit_kernel` gives; 7x7 weights take 28 taps so.
+    """
+    centre = len(kernel) // 2
+    bend = tuple((row[centre] - kernel[centre][centre],) for row in kernel)
+    along = correlate(plate, (kernel[centre],))
+    mean = correlate(plate, ((1.0,) * len(kernel),))
+    return correlate(along, ((1.0,),) * len(kernel)) + correlate(mean, bend)
+
+
 def soft_limit(difference: Tensor, limit: float) -> Tensor:
     """Compress differences into (-limit, limit): LSB-sized steps keep their size, edges are tamed."""
     return difference / (1 + difference.abs() / limit)
@@ -245,6 +330,13 @@ def soft_limit(difference: Tensor, limit: float) -> Tensor:
 
 def _conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def _offsets(plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield candidates as offsets from the plate; upsampled one at a time, as all would double the memory."""
+    for mean in smooth:
+        yield _upsample(mean, plate) - plate
+    yield from fits
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:

@@ -1,0 +1,48 @@
+"""Beliefs about where in its bin a value lies, and what the bins make of them; in LSB from the code value."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+HALF_BIN = 0.5  # LSB
+FAR = 30.0  # scales: beyond the bin by so many, a belief's mean makes no difference, and its densities no numbers
+
+
+def posterior_mean(mean: Tensor, scale: Tensor) -> Tensor:
+    """Mean of a logistic distribution cut to the bin.
+
+    The logistic density is near the normal one, has an integral of elementary functions, and tails that let a
+    belief be wrong: however far outside of the bin its mean lies, the result stays a scale away from the bin's end.
+
+    Args:
+        mean: of the distribution, (N, C, H, W) float32, LSB from the code value.
+        scale: same shape, LSB, positive; the standard deviation times sqrt(3) / pi.
+
+    Returns:
+        Same shape, float32, LSB from the code value, within half an LSB.
+    """
+    distance = torch.minimum(mean.abs(), HALF_BIN + FAR * scale)
+    near, far = (HALF_BIN - distance) / scale, (-HALF_BIN - distance) / scale
+    up_to_near, up_to_far = torch.sigmoid(near), torch.sigmoid(far)
+    # log((1 + e^near) / (1 + e^far)), the integral of the distribution function, exact where both are all but 1
+    area = torch.log1p(torch.exp(near) * -torch.expm1(far - near) * (1 - up_to_far))
+    moment = HALF_BIN * (up_to_near + up_to_far) - scale * area  # by parts
+    return mean.sign() * moment / (up_to_near - up_to_far)
+
+
+def where_bins_meet(residual: Tensor) -> Tensor:
+    """Move the channels of each pixel together, to the middle of how far they can go without leaving a bin.
+
+    If the differences between the channels are known, the bins of all of them tell of each: what is common to the
+    channels lies where the bins, shifted by the differences, overlap.
+
+    Args:
+        residual: (N, C, H, W) float32, LSB from the code value, within half an LSB.
+
+    Returns:
+        Same shape, float32, LSB from the code value, within half an LSB.
+    """
+    lowest = (-HALF_BIN - residual).amax(1, keepdim=True)
+    highest = (HALF_BIN - residual).amin(1, keepdim=True)
+    return residual + (lowest + highest) / 2

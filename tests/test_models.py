@@ -107,8 +107,8 @@ def test_pyramid_sees_differences_only(offset: int, seed: int) -> None:
     torch.testing.assert_close(model(plate + offset) - offset, model(plate), atol=1e-2, rtol=0)
 
 
-def test_pyramid_gives_what_its_prototype_gave() -> None:
-    """The residual, in LSB, was computed by the program that trained the weights, on another layout of keys."""
+def test_pyramid_gives_what_it_gave_when_its_weights_were_measured() -> None:
+    """The residual, in LSB, was kept when the weights and the numbers of their card were."""
     golden = np.load(DATA / "pyramid_golden.npz")
     plate = torch.from_numpy(golden["plate"].astype(np.float32)).permute(2, 0, 1)[None]
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bitexpand.errors import PlateError, UsageError
+from bitexpand.errors import PlateError, UnknownNameError, UsageError
 
 Storage: TypeAlias = Literal["half", "float", "uint16"]
 Codes: TypeAlias = npt.NDArray[np.uint16]
@@ -90,6 +90,16 @@ class SourceKind:
     below: float
     above: float
 
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval in LSB: how far a value may move from its middle."""
+        return (self.below + self.above) / 2
+
+    @property
+    def middle(self) -> float:
+        """Where the middle of the interval lies in LSB, from the code value."""
+        return (self.above - self.below) / 2
+
 
 SOURCE_KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
@@ -116,6 +126,37 @@ Dither as in Lipshitz, Wannamaker & Vanderkooy 1992 ("Quantization and dither: a
 """
 
 
+ROUNDED = SOURCE_KINDS["rounded"]
+
+
+def source_kind(name: str) -> SourceKind:
+    """Look up a source kind.
+
+    Raises:
+        UnknownNameError: there is none of that name; the message suggests close ones.
+    """
+    if name not in SOURCE_KINDS:
+        raise UnknownNameError("source kind", name, SOURCE_KINDS)
+    return SOURCE_KINDS[name]
+
+
+def middles(codes: npt.NDArray[np.integer], bits: int, kind: SourceKind) -> Floats:
+    """Return where the bins' middles lie: what is written of a plate that is left as it is.
+
+    Args:
+        codes: integers of any shape, 0 .. ``peak(bits)``.
+        bits: bits of the source.
+        kind: what made it. Truncated values move up by half a step, but for white, which stays white.
+
+    Returns:
+        float32, same shape, in LSB, at most ``peak(bits)``.
+    """
+    middles_cv = codes.astype(np.float32)
+    if kind.middle:
+        np.minimum(middles_cv + np.float32(kind.middle), peak(bits), out=middles_cv)
+    return middles_cv
+
+
 @dataclass(frozen=True)
 class Bins:
     """The smallest and largest value that may be written for each code value.
@@ -124,41 +165,47 @@ class Bins:
         lower, upper: float32 (2**bits,), in LSB, indexed by code value. Rounding anything between them to the
             storage type stays between them, so the file keeps the promise. They never leave [0, peak].
         bits: bits of the source.
-        bound: largest move in LSB; 0.5 is the bin itself.
+        bound: largest move in LSB from the middle; 0.5 is the bin itself.
+        kind: what made the source.
     """
 
     lower: Floats
     upper: Floats
     bits: int
     bound: float
+    kind: SourceKind = ROUNDED
 
 
-def bins(bits: int, bound: float = HALF_BIN, storage: Storage = "float") -> Bins:
+def bins(
+    bits: int, bound: float | None = None, storage: Storage = "float", kind: SourceKind = ROUNDED
+) -> Bins:
     """Return the limits of every bin, tightened to values that ``storage`` represents exactly.
 
     Args:
         bits: bits of the source, 2 to 12.
-        bound: largest move in LSB, above 0; 0.5 keeps each value in its bin.
+        bound: largest move in LSB from the middle, above 0; None is half the width of the source kind.
         storage: sample type of the file that will hold the signal.
+        kind: what made the source.
 
     Raises:
         UsageError: a bad bound or bit depth, or a storage too coarse to hold a value in each bin.
     """
     if not MIN_BITS <= bits <= MAX_BITS:
         raise UsageError(f"{bits} bits a sample; sources of {MIN_BITS} to {MAX_BITS} bits can be expanded")
+    bound = kind.half_width if bound is None else bound
     if not EDGE_MARGIN < bound <= peak(bits):
         raise UsageError(
             f"--bound {bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin itself"
         )
-    code = np.arange(peak(bits) + 1, dtype=np.float64)
+    middle = middles(np.arange(peak(bits) + 1), bits, kind).astype(np.float64)
     reach = bound - EDGE_MARGIN
-    lower = np.maximum(code - reach, 0) / peak(bits)
-    upper = np.minimum(code + reach, peak(bits)) / peak(bits)
+    lower = np.maximum(middle - reach, 0) / peak(bits)
+    upper = np.minimum(middle + reach, peak(bits)) / peak(bits)
     lower, upper = _inward(lower, storage, 1), _inward(upper, storage, -1)
     if (lower > upper).any():
         raise UsageError(f"{storage} samples are too coarse for {bits}-bit code values; use --depth float")
     scale = float(peak(bits))
-    return Bins((lower * scale).astype(np.float32), (upper * scale).astype(np.float32), bits, bound)
+    return Bins((lower * scale).astype(np.float32), (upper * scale).astype(np.float32), bits, bound, kind)
 
 
 def _inward(limit: npt.NDArray[np.float64], storage: Storage, direction: int) -> npt.NDArray[np.float64]:

@@ -17,7 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Bins, Codes, Floats, bins, peak
+from bitexpand.code_values import (
+    MAX_BITS,
+    MIN_BITS,
+    ROUNDED,
+    Bins,
+    Codes,
+    Floats,
+    bins,
+    middles,
+    peak,
+    source_kind,
+)
 from bitexpand.errors import DeviceError, GuardError, MemoryShortageError, UsageError
 from bitexpand.guard import Guard, GuardReport
 from bitexpand.models import registry
@@ -103,7 +114,11 @@ class Expander:
         self._strength, self._post_smooth = strength, post_smooth
 
     def expand(
-        self, plate_cv: npt.NDArray[np.integer], bits: int | None = None, bound: float = HALF_BIN
+        self,
+        plate_cv: npt.NDArray[np.integer],
+        bits: int | None = None,
+        bound: float | None = None,
+        source: str = ROUNDED.name,
     ) -> Floats:
         """Expand one frame.
 
@@ -111,18 +126,21 @@ class Expander:
             plate_cv: uint8 or uint16, (H, W), (H, W, 1) or (H, W, 3), code values of the plate in its own log
                 or display encoding, 0 .. 2**bits - 1.
             bits: bits of a sample, 2 to 12; None is 8 for uint8 and must be given for uint16.
-            bound: largest move in LSB; 0.5 keeps every value in its bin, so rounding gives the plate back.
+            bound: largest move in LSB; 0.5 keeps every value in its bin, so rounding gives the plate back. None is
+                what the source kind allows.
+            source: what made the plate, a name of :data:`bitexpand.code_values.SOURCE_KINDS`.
 
         Returns:
             float32, same shape, same encoding, in LSB; divide by 2**bits - 1 for a signal in [0, 1].
 
         Raises:
-            UsageError: a shape, type, bit depth or value that is none of the above.
+            UsageError, UnknownNameError: a shape, type, bit depth, value or source kind that is none of the above.
             GuardError: the model gave values that are not finite.
             MemoryShortageError: the frame does not fit even in the smallest tiles.
         """
         codes, bits = _checked_codes(plate_cv, bits)
-        return self.expand_frame(codes, bins(bits, bound)).plate_cv.reshape(plate_cv.shape)
+        limits = bins(bits, bound, kind=source_kind(source))
+        return self.expand_frame(codes, limits).plate_cv.reshape(plate_cv.shape)
 
     def expand_frame(self, codes: Codes, limits: Bins) -> Expanded:
         """Expand (H, W, 1) or (H, W, 3) uint16 code values within given bins, and report; see ``expand``."""
@@ -149,24 +167,24 @@ class Expander:
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
         if len(pieces) == 1:
-            expanded_cv = self._expand_piece(codes, limits.bits, guard).numpy()
+            expanded_cv = self._expand_piece(codes, limits, guard).numpy()
         else:
             # Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit
             # value out of its bin, and white beyond white.
             expanded_cv = np.zeros(codes.shape, np.float32)
             for piece in pieces:
                 window = codes[piece.window]
-                moves_cv = self._expand_piece(window, limits.bits, guard).numpy() - window
+                moves_cv = self._expand_piece(window, limits, guard).numpy() - window
                 expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
             expanded_cv += codes
-        moved = torch.from_numpy(np.abs(expanded_cv - codes))
+        moved = torch.from_numpy(np.abs(expanded_cv - middles(codes, limits.bits, limits.kind)))
         return Expanded(expanded_cv, guard.report(moved))
 
     @torch.inference_mode()
-    def _expand_piece(self, codes: Codes, bits: int, guard: Guard) -> Tensor:
+    def _expand_piece(self, codes: Codes, limits: Bins, guard: Guard) -> Tensor:
         """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
         plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
-        estimate_cv = self._estimate(plate_codes[None].to(torch.float32), peak(bits))
+        estimate_cv = self._estimate(plate_codes[None].to(torch.float32), limits)
         try:
             guarded_cv = guard(plate_codes, estimate_cv[0])
         except GuardError as error:
@@ -175,15 +193,17 @@ class Expander:
             ) from error
         return guarded_cv.permute(1, 2, 0).contiguous().cpu()
 
-    def _estimate(self, plate_cv: Tensor, peak_cv: int) -> Tensor:
+    def _estimate(self, plate_cv: Tensor, limits: Bins) -> Tensor:
         """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""
         height, width = plate_cv.shape[-2:]
         right, below = -width % self._grid, -height % self._grid
         padded = F.pad(plate_cv.expand(-1, 3, -1, -1), (0, right, 0, below), mode="replicate")
         # A fifth faster on CPUs, to the same bit.
         padded = padded.contiguous(memory_format=torch.channels_last)
+        kind = limits.kind
+        sides = (torch.full((1, 1, 1, 1), side, device=self.device) for side in (kind.below, kind.above))
         with self._autocast():
-            estimate = estimate_cv(self._module, padded, peak_cv)
+            estimate = estimate_cv(self._module, padded, peak(limits.bits), *sides)
         if self._post_smooth:
             estimate = edge_gated_blur(estimate, self._post_smooth)
         estimate = estimate[..., :height, :width]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bitexpand.code_values import Bins
+from bitexpand.code_values import Bins, middles
 from bitexpand.errors import GuardError
 
 
@@ -17,7 +18,7 @@ class GuardReport:
 
     Attributes:
         clamped_share: share of samples, 0 to 1, that the model had put outside of their bins.
-        largest_move: largest distance of a sample from its code value, in LSB.
+        largest_move: largest distance of a sample from its bin's middle, in LSB: the code value of a rounded plate.
         mean_move: mean distance, in LSB.
     """
 
@@ -32,6 +33,8 @@ class Guard:
     def __init__(self, bins: Bins, device: torch.device, strength: float = 1.0) -> None:
         self._lower = torch.from_numpy(bins.lower).to(device)
         self._upper = torch.from_numpy(bins.upper).to(device)
+        middles_cv = middles(np.arange(len(bins.lower)), bins.bits, bins.kind)
+        self._middles = torch.from_numpy(middles_cv).to(device)
         self._strength = strength
         self._clamped, self._samples = 0, 0
 
@@ -43,7 +46,8 @@ class Guard:
             estimate_cv: float32, same shape, the model's estimate in LSB.
 
         Returns:
-            float32, same shape, in LSB, inside the bins: the move scaled by the strength after clamping.
+            float32, same shape, in LSB, inside the bins: the move from their middles, which are the code values of
+            a rounded plate, scaled by the strength after clamping.
 
         Raises:
             GuardError: the estimate holds NaN or Inf.
@@ -57,10 +61,10 @@ class Guard:
         guarded_cv = torch.minimum(torch.maximum(estimate_cv, lower), upper)
         if self._strength == 1.0:
             return guarded_cv
-        return torch.lerp(plate_codes.to(torch.float32), guarded_cv, self._strength)
+        return torch.lerp(self._middles[plate_codes], guarded_cv, self._strength)
 
     def report(self, moved: Tensor) -> GuardReport:
-        """Sum up a frame; ``moved`` is the distance of every written sample from its code value, in LSB."""
+        """Sum up a frame; ``moved`` is the distance of every written sample from its bin's middle, in LSB."""
         return GuardReport(
             clamped_share=self._clamped / max(self._samples, 1),
             largest_move=float(moved.max()) if moved.numel() else 0.0,

@@ -46,6 +46,19 @@ def test_a_posterior_mean_rises_with_the_belief(first: float, second: float, sca
     assert mean_in_bin(low, scale) <= mean_in_bin(high, scale) + 1e-5
 
 
+@quick
+@given(means, scales, st.sampled_from([0.5, 1.0, 1.5, 4.0]))
+def test_a_wider_bin_is_the_same_on_a_larger_scale(mean: float, scale: float, half_width: float) -> None:
+    times = 2 * half_width
+    wide = posterior_mean(
+        torch.full((1, 3, 1, 1), times * mean),
+        torch.full((1, 3, 1, 1), times * scale),
+        torch.full((1, 1, 1, 1), half_width),
+    )
+    expected = times * mean_in_bin(mean, scale)
+    assert wide.flatten().tolist() == pytest.approx([expected] * 3, abs=1e-5 * times)
+
+
 def test_what_is_certain_stays_and_what_is_unknown_goes_to_the_middle() -> None:
     assert mean_in_bin(0.3, 0.007) == pytest.approx(0.3, abs=1e-4)
     assert abs(mean_in_bin(0.3, 2.7)) < 0.01

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bitexpand.errors import DiskFullError, WriteError
-from bitexpand.frames import temporary_name
+from bitexpand.temporaries import temporary_name
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary beside a file; it takes the file's place when the block ends well, else it is gone.
 
-    What a killed process leaves is swept by :func:`bitexpand.frames.prepare_folder`.
+    What a killed process leaves is swept by :func:`bitexpand.temporaries.prepare_folder`.
 
     Raises:
         DiskFullError: no room is left.

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from training.settings import STRICT
 
-SourceKind: TypeAlias = Literal["rounded", "truncated", "dithered", "triangular", "jpeg", "ten_bit"]
+SourceKind: TypeAlias = Literal["rounded", "truncated", "dithered", "triangular", "jpeg", "h264", "ten_bit"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,12 @@ class Augmentation:
         grain: share of crops that get grain.
         grain_sigma: smallest and largest sigma of the grain in LSB of 8 bits, drawn evenly on a log scale.
         grain_correlated: share of the grainy crops whose grain is blurred, as scanned film's is.
+        grain_uneven: share of the grainy crops whose grain is weaker in the lights or in the darks.
+        grain_clipped: share of the grainy crops whose blacks or whites are clipped, grain and all.
+        clipped: share of the crops without grain whose blacks or whites are clipped.
         kinds: how crops become code values, with their weights.
         jpeg_quality: lowest and highest quality of kind "jpeg".
+        h264_crf: lowest and highest rate factor of kind "h264".
         extra_bound: LSB added to every kind's distance between code value and truth; 0 is the bin.
     """
 
@@ -43,12 +47,16 @@ class Augmentation:
     grain: float = 0.0
     grain_sigma: tuple[float, float] = (0.0625, 2.0)
     grain_correlated: float = 0.3
+    grain_uneven: float = 0.0
+    grain_clipped: float = 0.0
+    clipped: float = 0.0
     kinds: Mapping[SourceKind, float] = field(default_factory=lambda: {"rounded": 1.0})
     jpeg_quality: tuple[int, int] = (75, 98)
+    h264_crf: tuple[int, int] = (10, 23)
     extra_bound: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("procedural", "grain", "grain_correlated"):
+        for name in ("procedural", "grain", "grain_correlated", "grain_uneven", "grain_clipped", "clipped"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name):g}, must be a share from 0 to 1")
         for name, low, high in (
@@ -56,6 +64,7 @@ class Augmentation:
             ("zoom", 1 / 16, 16),
             ("grain_sigma", 1e-3, 64),
             ("jpeg_quality", 1, 100),
+            ("h264_crf", 1, 51),
         ):
             least, most = getattr(self, name)
             if not low <= least <= most <= high:

@@ -29,9 +29,10 @@ from bitexpand.code_values import Floats, from_signal, peak
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError
 from training import crops
 from training.augmentation import Augmentation
+from training.clipping import clip
 from training.curves import Curves
 from training.degrade import DEGRADATIONS, draw_kind
-from training.grain import draw_grain
+from training.grain import draw_grain, draw_unevenness
 from training.manifest import Manifest, PlateRow, Split
 from training.procedural import scene
 from training.sample import Batch
@@ -129,8 +130,16 @@ class CropDataset(Dataset[Batch]):
         truth_cv = from_signal(plate_log, degradation.bits)
         if random.random() < settings.grain:
             low, high = (sigma * top / peak(BITS) for sigma in settings.grain_sigma)
-            truth_cv += draw_grain(random, self.crop, (low, high), settings.grain_correlated)
-            np.clip(truth_cv, 0, top, out=truth_cv)
+            grain_cv = draw_grain(random, self.crop, (low, high), settings.grain_correlated)
+            if random.random() < settings.grain_uneven:
+                grain_cv = grain_cv * draw_unevenness(random, truth_cv)
+            truth_cv += grain_cv
+            clipped = settings.grain_clipped
+        else:
+            clipped = settings.clipped
+        if random.random() < clipped:
+            truth_cv = clip(random, truth_cv)
+        truth_cv = np.clip(truth_cv, 0, top).astype(np.float32)
         input_cv = degradation.apply(random, truth_cv, settings)
         below, above = (
             side + settings.extra_bound for side in (degradation.truth.below, degradation.truth.above)

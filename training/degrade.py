@@ -18,6 +18,7 @@ from PIL import Image
 from bitexpand import code_values as cv
 from bitexpand.code_values import Floats
 from training.augmentation import Augmentation, SourceKind
+from training.video import h264_frame
 
 _SUBSAMPLING = (0, 2)  # Pillow's numbers of 4:4:4 and 4:2:0
 _JPEG_CELL = (
@@ -93,6 +94,15 @@ def _jpeg(random: np.random.Generator, truth_cv: Floats, augmentation: Augmentat
     return np.asarray(Image.open(file))[top:, left:].astype(np.float32)
 
 
+def _h264(random: np.random.Generator, truth_cv: Floats, augmentation: Augmentation) -> Floats:
+    """Round, then write and read a frame of H.264, 4:2:0 and 8 bits, of a random rate factor.
+
+    As with JPEG, the truth stays what the plate was.
+    """
+    lowest, highest = augmentation.h264_crf
+    return h264_frame(cv.requantise(truth_cv).astype(np.uint8), int(random.integers(lowest, highest + 1)))
+
+
 def _rectangular(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Return noise spread evenly over [-0.5, 0.5) LSB."""
     return random.random(shape, np.float32) - np.float32(0.5)
@@ -105,6 +115,7 @@ DEGRADATIONS: Mapping[SourceKind, Degradation] = MappingProxyType(
         "dithered": Degradation(8, cv.SOURCE_KINDS["dithered"], _dithered),
         "triangular": Degradation(8, cv.SOURCE_KINDS["triangular"], _triangular),
         "jpeg": Degradation(8, cv.SOURCE_KINDS["lossy"], _jpeg),
+        "h264": Degradation(8, cv.SOURCE_KINDS["lossy"], _h264),
         "ten_bit": Degradation(10, cv.SOURCE_KINDS["rounded"], _rounded),
     }
 )

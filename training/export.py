@@ -16,9 +16,9 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from bitexpand.errors import CheckpointError, UsageError
-from bitexpand.frames import prepare_folder
 from bitexpand.models import checkpoint
 from bitexpand.models.base import PlateModel
+from bitexpand.temporaries import prepare_folder
 from training import atomic, checkpoints
 from training.evaluate import LEAST_SHARE, Evaluation, lost_text
 from training.manifest import SPLITS, Manifest

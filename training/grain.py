@@ -11,6 +11,7 @@ from bitexpand.code_values import Floats
 
 BLUR = (0.4, 1.2)  # px, smallest and largest sigma of the blur of correlated grain
 SHARED = 0.5  # share of grainy crops whose channels have the same grain: black-and-white stock, luma noise
+BRIGHT = 0.4  # share of uneven grain that is stronger in the lights
 _REACH = 3.5  # sigmas of the blur, where its kernel ends
 
 
@@ -57,6 +58,22 @@ def draw_grain(
     sigma = low * (high / low) ** random.random()
     blur = random.uniform(*BLUR) if random.random() < correlated else 0.0
     return grain(random, size, sigma, blur, bool(random.random() < SHARED))
+
+
+def draw_unevenness(random: np.random.Generator, truth_cv: Floats) -> Floats:
+    """Return how strong the grain is at each sample: sensors' and film's changes with the light.
+
+    Args:
+        random: where all choices come from.
+        truth_cv: float32 (H, W, 3), any unit.
+
+    Returns:
+        float32 (H, W, 3), from a floor of 0 to 0.4 up to that and 1, rising or falling with the value.
+    """
+    low, high = np.percentile(truth_cv, (1, 99))
+    light = np.clip((truth_cv - low) / max(high - low, 1e-3), 0, 1)
+    strength = light if random.random() < BRIGHT else 1 - light
+    return (random.uniform(0, 0.4) + strength ** random.uniform(0.5, 3.0)).astype(np.float32)
 
 
 def _kernel(blur: float) -> npt.NDArray[np.float32]:

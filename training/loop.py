@@ -19,6 +19,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
+from bitexpand.code_values import HALF_BIN
 from bitexpand.engine import is_out_of_memory
 from bitexpand.errors import BitexpandError, MemoryShortageError
 from bitexpand.models.base import PlateModel, estimate_cv
@@ -61,9 +62,10 @@ class InLsb(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, plate_cv: Tensor, peak_cv: Tensor) -> Tensor:
+    def forward(self, plate_cv: Tensor, peak_cv: Tensor, below: Tensor, above: Tensor) -> Tensor:
         """Map (N, 3, H, W) float32 code values to the estimate in LSB, not clamped."""
-        return estimate_cv(self.module, plate_cv.contiguous(memory_format=torch.channels_last), peak_cv)
+        plate_cv = plate_cv.contiguous(memory_format=torch.channels_last)
+        return estimate_cv(self.module, plate_cv, peak_cv, below, above)
 
 
 def train(setup: Setup, phase: int | None = None, max_steps: int | None = None) -> Outcome:
@@ -115,7 +117,10 @@ class _PhaseTraining:
         self.average = AveragedModel(self.module, avg_fn=_moving_average(setup.run.ema))
         self.averaged: PlateModel = self.average.module  # pyright: ignore[reportAttributeAccessIssue]
         optimizer = AdamW(
-            self.module.parameters(), self.phase.learning_rate, weight_decay=setup.run.weight_decay
+            self.module.parameters(),
+            self.phase.learning_rate,
+            betas=setup.run.betas,
+            weight_decay=setup.run.weight_decay,
         )
         self.model, self.optimizer = self.accelerator.prepare(self._compiled(), optimizer)
         self.schedule = _schedule(self.phase, optimizer, self.steps)
@@ -187,7 +192,7 @@ class _PhaseTraining:
     def _step(self, batches: Iterator[Batch], objective: Objective) -> None:
         """One optimizer step over ``accumulate`` micro-batches on every process."""
         run, accelerator = self.setup.run, self.accelerator
-        began, waited, rows = time.monotonic(), 0.0, []
+        began, waited, rows, names = time.monotonic(), 0.0, [], ()
         self.model.train()
         for number in range(run.accumulate):
             asked = time.monotonic()
@@ -196,9 +201,11 @@ class _PhaseTraining:
             batch = batch.to(accelerator.device)
             last = number == run.accumulate - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                total, values = objective(self.model(batch.input_cv, batch.peak_cv), batch)
+                estimate_cv = self.model(batch.input_cv, batch.peak_cv, batch.below, batch.above)
+                total, values = objective(estimate_cv, batch)
                 accelerator.backward(total / run.accumulate)
             rows.append(torch.stack([total.detach(), *values.values()]))
+            names = tuple(values)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), run.gradient_clip)
         if norm is None or not torch.isfinite(norm):
             raise self._diverged()
@@ -218,7 +225,7 @@ class _PhaseTraining:
         self.reporting.step(
             self.position,
             loss=mean[0],
-            losses=dict(zip(self.losses, mean[1:], strict=True)),
+            losses=dict(zip(names, mean[1:], strict=True)),
             learning_rate=rate,
             gradient_norm=float(norm),
             seconds=time.monotonic() - began,
@@ -240,7 +247,7 @@ class _PhaseTraining:
     def _objective(self) -> Objective:
         scale = self.position.doing_nothing
         weights = {name: weight / scale.get(name, 1.0) for name, weight in self.phase.losses.items()}
-        return Objective(self.losses, weights, self.setup.run.clamp_leak)
+        return Objective(self.losses, weights, self.setup.run.clamp_leak, self.phase.harm)
 
     def _batches(self, total_step: int) -> Iterator[Batch]:
         run = self.setup.run
@@ -254,7 +261,8 @@ class _PhaseTraining:
         try:
             compiled = torch.compile(model)
             plate = torch.zeros(1, 3, self.setup.run.crop, self.setup.run.crop)
-            compiled(plate, torch.full((1, 1, 1, 1), 255.0)).sum().backward()
+            half = torch.full((1, 1, 1, 1), HALF_BIN)
+            compiled(plate, torch.full((1, 1, 1, 1), 255.0), half, half).sum().backward()
             self.module.zero_grad(set_to_none=True)
         except Exception as error:  # a compiler fails in more ways than can be named
             self.reporting.warn(

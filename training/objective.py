@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.losses import Loss
+from training.losses import Loss, harm
 from training.sample import Batch
 
+HARM = "harm"  # its name among the values
 _SMALLEST = (
     1e-4  # a loss below it for doing nothing would outweigh all others; SSIM's and LPIPS's lie near 1e-3
 )
@@ -24,11 +25,13 @@ class Objective:
         losses: functions by name.
         weights: by name.
         leak: share of the gradient that passes where the estimate lies outside of its bin.
+        harm: weight of what got worse (:func:`training.losses.harm`); 0 leaves it out.
     """
 
     losses: Mapping[str, Loss]
     weights: Mapping[str, float]
     leak: float
+    harm: float = 0.0
 
     def __call__(self, estimate_cv: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each loss before its weight, detached.
@@ -41,7 +44,11 @@ class Objective:
         values = {
             name: loss(expanded_cv, batch.truth_cv, batch.peak_cv) for name, loss in self.losses.items()
         }
-        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        weights = dict(self.weights)
+        if self.harm:
+            values[HARM] = harm(expanded_cv, batch.truth_cv, batch.input_cv)
+            weights[HARM] = self.harm
+        total = torch.stack([weights[name] * value for name, value in values.items()]).sum()
         return total, {name: value.detach() for name, value in values.items()}
 
 

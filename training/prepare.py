@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 from bitexpand.color import load_config
 from bitexpand.errors import BitexpandError, MemoryShortageError, UsageError, WriteError
-from bitexpand.frames import prepare_folder
 from bitexpand.plate import file_digest
+from bitexpand.temporaries import prepare_folder
 from training import atomic, plates, statistics
 from training import manifest as manifests
 from training.manifest import Manifest, PlateRow

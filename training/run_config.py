@@ -15,6 +15,7 @@ from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.checkpoint import ARCHITECTURES
 from training import atomic, checkpoints, losses
 from training.augmentation import Augmentation
+from training.grow import grown
 from training.settings import STRICT, build, plain, read_yaml, resolve
 
 PHASES = Path(__file__).with_name("phases.yaml")
@@ -27,8 +28,9 @@ class ModelChoice:
 
     Attributes:
         architecture: a key of ``bitexpand.models.checkpoint.ARCHITECTURES``.
-        config: fields of its config that differ from the defaults.
-        weights: a name of ``bitexpand models``, a weights file, or a checkpoint of a run; instead of the other two.
+        config: fields of its config that differ from the defaults, or from those of the weights.
+        weights: a name of ``bitexpand models``, a weights file, or a checkpoint of a run; instead of an
+            architecture. With a ``config`` the model grows (:func:`training.grow.grown`).
     """
 
     __pydantic_config__ = STRICT
@@ -40,8 +42,6 @@ class ModelChoice:
     def __post_init__(self) -> None:
         if bool(self.architecture) == bool(self.weights):
             raise ValueError("give either 'architecture' or 'weights'")
-        if self.weights and self.config:
-            raise ValueError("'weights' bring their own 'config'")
         if self.architecture:
             try:
                 self._model_config()
@@ -56,11 +56,9 @@ class ModelChoice:
             CheckpointError, MissingInputError: the weights cannot be had.
         """
         if self.weights:
-            if Path(self.weights).suffix == ".pt":
-                return checkpoints.load_model(Path(self.weights))[0].train()
-            module = registry.load(self.weights).module
-            if not any(True for _ in module.parameters()):
-                raise UsageError(f"model '{self.weights}' has no weights that could be trained")
+            module = self._load()
+            if self.config:
+                module = grown(module, _known_fields(module.config_type, self.config))
             return module.requires_grad_(True).train()
         return ARCHITECTURES[self.architecture](self._model_config()).train()
 
@@ -68,11 +66,24 @@ class ModelChoice:
         if self.architecture not in ARCHITECTURES:
             raise UnknownNameError("architecture", self.architecture, ARCHITECTURES)
         kind = ARCHITECTURES[self.architecture].config_type
-        known = kind.__dataclass_fields__
-        for name in self.config:
-            if name not in known:
-                raise UnknownNameError(f"field of {kind.__name__}", name, known)
-        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in self.config.items()})
+        return kind(**_known_fields(kind, self.config))
+
+    def _load(self) -> PlateModel:
+        if Path(self.weights).suffix == ".pt":
+            return checkpoints.load_model(Path(self.weights))[0]
+        module = registry.load(self.weights).module
+        if not any(True for _ in module.parameters()):
+            raise UsageError(f"model '{self.weights}' has no weights that could be trained")
+        return module
+
+
+def _known_fields(kind: type[ModelConfig], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of an architecture's config as it wants them, refusing others."""
+    known = kind.__dataclass_fields__
+    for name in config:
+        if name not in known:
+            raise UnknownNameError(f"field of {kind.__name__}", name, known)
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ class Phase:
     Attributes:
         name: unique in the schedule.
         losses: weights by name of :data:`training.losses.LOSSES`.
-        balance: divide each loss by its value for doing nothing, measured on crops when the phase begins.
+        harm: weight of by how much patches of 32 px got worse than they were (:func:`training.losses.harm`).
+        balance: divide each loss by its value for doing nothing, measured on crops when the phase begins; not harm.
         learning_rate: of AdamW, at its highest.
         epochs: at most so many.
         schedule: "plateau" halves the rate when the validation gain has not risen for ``plateau`` epochs; "cosine"
@@ -97,6 +109,7 @@ class Phase:
 
     name: str
     losses: Mapping[str, float]
+    harm: float = 0.0
     balance: bool = False
     learning_rate: float = 1e-4
     epochs: int = 50
@@ -109,6 +122,8 @@ class Phase:
     def __post_init__(self) -> None:
         _check_losses(self.losses)
         _check_at_least(self, epochs=1, plateau=0, warmup=0, patience=1)
+        if self.harm < 0:
+            raise ValueError(f"harm is {self.harm:g}, must be 0 or more")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate is {self.learning_rate:g}, must be above 0 and at most 1")
         if self.warmup and self.schedule != "cosine":
@@ -132,8 +147,9 @@ class Run:
         accumulate: micro-batches of a step.
         crop: side of a crop in pixels.
         steps_per_epoch: None is as many as show a crop of each training plate once.
-        weight_decay, gradient_clip, ema: of AdamW; largest norm of the gradient; decay of the moving average of the
-            weights, which is what is validated and exported.
+        weight_decay, betas: of AdamW.
+        gradient_clip, ema: largest norm of the gradient; decay of the moving average of the weights, which is what
+            is validated and exported.
         clamp_leak: share of the gradient that passes where the estimate lies outside of its bin.
         precision: "bf16" runs the inside of the network in bfloat16.
         device: "auto", "cpu" or "cuda".
@@ -162,6 +178,7 @@ class Run:
     crop: int = 256
     steps_per_epoch: int | None = None
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
     gradient_clip: float = 1.0
     ema: float = 0.999
     clamp_leak: float = 0.05
@@ -185,6 +202,8 @@ class Run:
         for name, low, high in (("weight_decay", 0, 1), ("ema", 0, 0.99999), ("clamp_leak", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name):g}, must be from {low} to {high}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas[0]:g} and {self.betas[1]:g}, must be from 0 to below 1")
         if self.gradient_clip <= 0 or self.save_minutes <= 0:
             raise ValueError("gradient_clip and save_minutes must be above 0")
         if not self.phases:

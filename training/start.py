@@ -18,8 +18,8 @@ from accelerate import Accelerator
 from bitexpand import __version__
 from bitexpand.engine import find_device
 from bitexpand.errors import UsageError
-from bitexpand.frames import prepare_folder
 from bitexpand.models.base import PlateModel
+from bitexpand.temporaries import prepare_folder
 from training import atomic, checkpoints
 from training.checkpoints import Checkpoint
 from training.manifest import SPLITS, Manifest

@@ -39,7 +39,9 @@ def expand(
     plate = torch.from_numpy(input_cv).permute(2, 0, 1)[None].to(device)
     padded = F.pad(plate, (0, right, 0, below), mode="replicate")
     padded = padded.contiguous(memory_format=torch.channels_last)
-    estimate = estimate_cv(module, padded, peak(kind.bits))[..., : input_cv.shape[0], : input_cv.shape[1]]
+    sides = (torch.full((1, 1, 1, 1), side, device=device) for side in (kind.truth.below, kind.truth.above))
+    estimate = estimate_cv(module, padded, peak(kind.bits), *sides)
+    estimate = estimate[..., : input_cv.shape[0], : input_cv.shape[1]]
     lower = (plate - kind.truth.below - extra_bound).clamp_min(0)
     upper = (plate + kind.truth.above + extra_bound).clamp_max(peak(kind.bits))
     return torch.minimum(torch.maximum(estimate, lower), upper)[0].permute(1, 2, 0).cpu().numpy()

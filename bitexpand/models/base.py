@@ -30,6 +30,7 @@ class PlateModel(nn.Module):
         overlap: pixels that neighbouring tiles share.
         units: "lsb" for code values, 0 to 2**bits - 1; "unit" for code values scaled to [0, 1].
         bytes_per_pixel: peak memory of one float32 inference, input and output included, for the tile size.
+        takes_half_width: ``forward`` has a second argument, the half-width of the bins.
     """
 
     config_type: ClassVar[type[ModelConfig]]
@@ -37,6 +38,7 @@ class PlateModel(nn.Module):
     overlap: int
     units: Units
     bytes_per_pixel: int
+    takes_half_width: bool = False
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
@@ -65,21 +67,34 @@ def added(default: Any) -> Any:  # noqa: ANN401  a field's type is what its anno
     return field(default=default, metadata={"added": True})
 
 
-def estimate_cv(module: PlateModel, plate_cv: Tensor, peak_cv: float | Tensor) -> Tensor:
-    """Run a model on code values, whatever its units.
+def estimate_cv(
+    module: PlateModel,
+    plate_cv: Tensor,
+    peak_cv: float | Tensor,
+    below: Tensor | None = None,
+    above: Tensor | None = None,
+) -> Tensor:
+    """Run a model on code values, whatever its units and however wide their bins are.
+
+    Where the bin does not lie evenly around the code value, as after truncation, the model sees its middle.
 
     Args:
         module: the model.
         plate_cv: (N, 3, H, W) float32 code values in LSB.
         peak_cv: the largest code value, or (N, 1, 1, 1) of them.
+        below, above: (N, 1, 1, 1) float32, how far in LSB the truth may lie under and over the code value; None is
+            half an LSB, as after rounding.
 
     Returns:
         (N, 3, H, W) float32 in LSB, not clamped.
     """
-    if module.units == "lsb":
-        return module(plate_cv)
-    scale = 1.0 / peak_cv
-    return module(plate_cv * scale) / scale
+    half_width = None
+    if below is not None and above is not None:
+        plate_cv, half_width = plate_cv + (above - below) / 2, (above + below) / 2
+    if module.units == "unit":
+        scale = 1.0 / peak_cv
+        return module(plate_cv * scale) / scale
+    return module(plate_cv, half_width) if module.takes_half_width else module(plate_cv)
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -1,48 +1,51 @@
-"""Beliefs about where in its bin a value lies, and what the bins make of them; in LSB from the code value."""
+"""Beliefs about where in its bin a value lies, and what the bins make of them; in LSB from the bin's middle."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-HALF_BIN = 0.5  # LSB
+from bitexpand.code_values import HALF_BIN
+
 FAR = 30.0  # scales: beyond the bin by so many, a belief's mean makes no difference, and its densities no numbers
 
 
-def posterior_mean(mean: Tensor, scale: Tensor) -> Tensor:
+def posterior_mean(mean: Tensor, scale: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:
     """Mean of a logistic distribution cut to the bin.
 
     The logistic density is near the normal one, has an integral of elementary functions, and tails that let a
     belief be wrong: however far outside of the bin its mean lies, the result stays a scale away from the bin's end.
 
     Args:
-        mean: of the distribution, (N, C, H, W) float32, LSB from the code value.
+        mean: of the distribution, (N, C, H, W) float32, LSB from the bin's middle.
         scale: same shape, LSB, positive; the standard deviation times sqrt(3) / pi.
+        half_width: of the bin in LSB, one for all or (N, 1, 1, 1).
 
     Returns:
-        Same shape, float32, LSB from the code value, within half an LSB.
+        Same shape, float32, LSB from the bin's middle, within the half-width.
     """
-    distance = torch.minimum(mean.abs(), HALF_BIN + FAR * scale)
-    near, far = (HALF_BIN - distance) / scale, (-HALF_BIN - distance) / scale
+    distance = torch.minimum(mean.abs(), half_width + FAR * scale)
+    near, far = (half_width - distance) / scale, (-half_width - distance) / scale
     up_to_near, up_to_far = torch.sigmoid(near), torch.sigmoid(far)
     # log((1 + e^near) / (1 + e^far)), the integral of the distribution function, exact where both are all but 1
     area = torch.log1p(torch.exp(near) * -torch.expm1(far - near) * (1 - up_to_far))
-    moment = HALF_BIN * (up_to_near + up_to_far) - scale * area  # by parts
+    moment = half_width * (up_to_near + up_to_far) - scale * area  # by parts
     return mean.sign() * moment / (up_to_near - up_to_far)
 
 
-def where_bins_meet(residual: Tensor) -> Tensor:
+def where_bins_meet(residual: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:
     """Move the channels of each pixel together, to the middle of how far they can go without leaving a bin.
 
     If the differences between the channels are known, the bins of all of them tell of each: what is common to the
     channels lies where the bins, shifted by the differences, overlap.
 
     Args:
-        residual: (N, C, H, W) float32, LSB from the code value, within half an LSB.
+        residual: (N, C, H, W) float32, LSB from the bin's middle, within the half-width.
+        half_width: of the bins in LSB, one for all or (N, 1, 1, 1).
 
     Returns:
-        Same shape, float32, LSB from the code value, within half an LSB.
+        Same shape, float32, LSB from the bin's middle, within the half-width.
     """
-    lowest = (-HALF_BIN - residual).amax(1, keepdim=True)
-    highest = (HALF_BIN - residual).amin(1, keepdim=True)
+    lowest = (-half_width - residual).amax(1, keepdim=True)
+    highest = (half_width - residual).amin(1, keepdim=True)
     return residual + (lowest + highest) / 2

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitexpand.code_values import HALF_BIN
 from bitexpand.models.base import (
     ModelConfig,
     PlateModel,
@@ -39,7 +40,7 @@ Kernel: TypeAlias = Sequence[Sequence[float]]
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
 FIT_GAIN = 2.0  # local fits differ from the plate by fractions of an LSB
-LOG_SCALE = (-5.0, 1.0)  # of a belief in LSB: from certainty to a straight line across the bin
+LOG_SCALE = (-5.0, 1.0)  # of a belief in widths of the bin: from certainty to a straight line across it
 START_LOG_SCALE, START_LOGIT = -3.5, -2.0  # nearly certain, and hardly a second look
 
 
@@ -53,6 +54,7 @@ class PyramidConfig(ModelConfig):
         fits: window sizes of the local quadratic fits, odd and rising.
         posterior: weigh a belief against the bin, mix luma and chroma apart, look twice; False is a mixture alone.
         refits: window sizes of the local fits to the first estimate, odd and rising; only with ``posterior``.
+        widths: the network is told how wide the bins are; only with ``posterior``.
     """
 
     channels: tuple[int, ...] = (32, 48, 64, 96, 96, 96)
@@ -60,6 +62,7 @@ class PyramidConfig(ModelConfig):
     fits: tuple[int, ...] = (3, 5, 7)
     posterior: bool = added(False)
     refits: tuple[int, ...] = added(())
+    widths: bool = added(False)
 
     def __post_init__(self) -> None:
         check_length("PyramidConfig", "channels", self.channels, 2, 8)
@@ -67,6 +70,7 @@ class PyramidConfig(ModelConfig):
             check_integer("PyramidConfig", "channels", count, 1, 1024)
         check_choice("PyramidConfig", "factor", self.factor, (1, 2, 4))
         check_choice("PyramidConfig", "posterior", self.posterior, (False, True))
+        check_choice("PyramidConfig", "widths", self.widths, (False, True) if self.posterior else (False,))
         for field, sizes in (("fits", self.fits), ("refits", self.refits)):
             check_length("PyramidConfig", field, sizes, 0, 7 if field == "fits" or self.posterior else 0)
             for size in sizes:
@@ -94,7 +98,8 @@ class Pyramid(PlateModel):
         self.multiple = factor * 2 ** (levels - 1)
         self.fit_kernels = [quadratic_fit_kernel(size) for size in config.fits]
         self.refit_kernels = [quadratic_fit_kernel(size) for size in config.refits]
-        in_channels = 3 * factor**2 * (1 + len(config.fits)) + 3
+        self.takes_half_width = config.widths
+        in_channels = 3 * factor**2 * (1 + len(config.fits)) + 3 + config.widths
         candidates = 1 + levels + len(config.fits)
         # what the head tells of each pixel: direct residual, mixing logits; and if there is a posterior: scales,
         # logits of the luma (the last for none), logits of the second look
@@ -121,11 +126,12 @@ class Pyramid(PlateModel):
         """Cells of the mean below the coarsest level: tiles that shift them differ by 0.05 LSB at any overlap."""
         return 2 * self.multiple
 
-    def forward(self, plate: Tensor) -> Tensor:
+    def forward(self, plate: Tensor, half_width: Tensor | None = None) -> Tensor:
         """Estimate the plate before quantisation.
 
         Args:
             plate: (N, 3, H, W) float32 log code values in LSB, H and W multiples of ``multiple``.
+            half_width: (N, 1, 1, 1) float32, of the bins around them in LSB; None is 0.5, the bin of rounding.
 
         Returns:
             (N, 3, H, W) float32 in LSB, not clamped to the bins.
@@ -138,13 +144,17 @@ class Pyramid(PlateModel):
                 soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
                 for mean, coarser in zip(means[:-1], means[1:], strict=True)
             ]
-        corrections, outputs, beliefs = self._body(plate, means[0], bands, fits)
+        corrections, outputs, beliefs = self._body(plate, means[0], bands, fits, half_width)
         with full_precision(plate):
             smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
             told = outputs.float().split(self.outputs, 1)
             if beliefs is not None:
                 told += beliefs.float().split(self.beliefs, 1)
-            return plate + (self._believe if self.beliefs else self._mix)(plate, smooth, fits, told)
+            if not self.beliefs:
+                return plate + self._mix(plate, smooth, fits, told)
+            return plate + self._believe(
+                plate, smooth, fits, told, HALF_BIN if half_width is None else half_width
+            )
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
@@ -153,15 +163,26 @@ class Pyramid(PlateModel):
             means.append(F.avg_pool2d(means[-1], 2, ceil_mode=True))
         return means
 
-    def _features(self, plate: Tensor, mean: Tensor, band: Tensor, fits: Sequence[Tensor]) -> Tensor:
+    def _features(
+        self, plate: Tensor, mean: Tensor, band: Tensor, fits: Sequence[Tensor], half_width: Tensor | None
+    ) -> Tensor:
         """Everything the network sees at its finest level: differences only, never absolute values."""
         cells = F.pixel_unshuffle(plate, self.factor).unflatten(1, (3, self.factor**2))
         inside = soft_limit((cells - mean.unsqueeze(2)).flatten(1, 2), FINE_RANGE)
         fitted = [F.pixel_unshuffle(FIT_GAIN * soft_limit(fit, FINE_RANGE), self.factor) for fit in fits]
-        return _channels_last(torch.cat([inside, band, *fitted], 1))
+        features = [inside, band, *fitted]
+        if self.takes_half_width:
+            octaves = torch.zeros_like(mean[:, :1])  # from the bin of rounding
+            features.append(octaves if half_width is None else octaves + torch.log2(half_width / HALF_BIN))
+        return _channels_last(torch.cat(features, 1))
 
     def _body(
-        self, plate: Tensor, finest_mean: Tensor, bands: Sequence[Tensor], fits: Sequence[Tensor]
+        self,
+        plate: Tensor,
+        finest_mean: Tensor,
+        bands: Sequence[Tensor],
+        fits: Sequence[Tensor],
+        half_width: Tensor | None,
     ) -> tuple[list[Tensor], Tensor, Tensor | None]:
         """Run the network, the only part that autocast may touch.
 
@@ -170,7 +191,7 @@ class Pyramid(PlateModel):
             residuals, then the logits of the mixture; and what the posterior needs, if there is one.
         """
         with full_precision(plate):
-            features = self._features(plate, finest_mean, bands[0], fits)
+            features = self._features(plate, finest_mean, bands[0], fits, half_width)
         x = F.relu(self.stem(features), inplace=True)
         del features  # the largest tensor of all
         skips = []
@@ -198,26 +219,38 @@ class Pyramid(PlateModel):
         weights = torch.softmax(logits, 1).split(1, 1)
         residual = weights[0] * direct
         for weight, candidate in zip(weights[1:], _offsets(plate, smooth, fits), strict=True):
-            # beyond its bin by half an LSB a candidate knows nothing of this pixel
-            residual = torch.addcmul(residual, weight, candidate.clamp(-1, 1))
+            residual = torch.addcmul(residual, weight, _limited(candidate, HALF_BIN))
         return residual
 
     def _believe(
-        self, plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor], told: Sequence[Tensor]
+        self,
+        plate: Tensor,
+        smooth: Sequence[Tensor],
+        fits: Sequence[Tensor],
+        told: Sequence[Tensor],
+        half_width: float | Tensor,
     ) -> Tensor:
         """Mix luma and chroma, weigh that against the bins, and do so once more after a second look, in LSB."""
         direct, logits, log_scale, luma_logits, look_logits = told
-        scale = torch.exp(log_scale.clamp(*LOG_SCALE))
-        belief = self._mix_luma_and_chroma(direct, logits, luma_logits, _offsets(plate, smooth, fits))
-        residual = posterior_mean(belief, scale)
+        scale = torch.exp(log_scale.clamp(*LOG_SCALE)) * (2 * half_width)
+        offsets = _offsets(plate, smooth, fits)
+        belief = self._mix_luma_and_chroma(direct, logits, luma_logits, offsets, half_width)
+        residual = posterior_mean(belief, scale, half_width)
         weights = torch.softmax(look_logits, 1).split(1, 1)
         belief = weights[0] * belief
-        for weight, candidate in zip(weights[1:], self._second_look(plate, residual), strict=True):
-            belief = torch.addcmul(belief, weight, candidate.clamp(-1, 1))
-        return posterior_mean(belief, scale)
+        for weight, candidate in zip(
+            weights[1:], self._second_look(plate, residual, half_width), strict=True
+        ):
+            belief = torch.addcmul(belief, weight, _limited(candidate, half_width))
+        return posterior_mean(belief, scale, half_width)
 
     def _mix_luma_and_chroma(
-        self, direct: Tensor, logits: Tensor, luma_logits: Tensor, offsets: Iterable[Tensor]
+        self,
+        direct: Tensor,
+        logits: Tensor,
+        luma_logits: Tensor,
+        offsets: Iterable[Tensor],
+        half_width: float | Tensor,
     ) -> Tensor:
         """Mix each candidate's mean of the channels, and what the channels differ by, with weights of their own."""
         chroma_weights = torch.softmax(logits, 1).split(1, 1)
@@ -228,13 +261,13 @@ class Pyramid(PlateModel):
             chroma_weights, luma_weights[:-1], chain([direct], offsets), strict=True
         ):
             luma = candidate.mean(1, keepdim=True)
-            belief = torch.addcmul(belief, chroma_weight, (candidate - luma).clamp(-1, 1))
-            belief = torch.addcmul(belief, luma_weight, luma.clamp(-1, 1))
+            belief = torch.addcmul(belief, chroma_weight, _limited(candidate - luma, half_width))
+            belief = torch.addcmul(belief, luma_weight, _limited(luma, half_width))
         return belief
 
-    def _second_look(self, plate: Tensor, residual: Tensor) -> Iterator[Tensor]:
+    def _second_look(self, plate: Tensor, residual: Tensor, half_width: float | Tensor) -> Iterator[Tensor]:
         """Yield new offsets from the plate, given a first residual: where the bins meet, and local fits."""
-        yield where_bins_meet(residual)
+        yield where_bins_meet(residual, half_width)
         estimate = plate + residual
         for kernel in self.refit_kernels:
             # a prior must not have seen what it will be weighed against, so the pixel's own share is taken out
@@ -337,6 +370,11 @@ def _offsets(plate: Tensor, smooth: Sequence[Tensor], fits: Sequence[Tensor]) ->
     for mean in smooth:
         yield _upsample(mean, plate) - plate
     yield from fits
+
+
+def _limited(candidate: Tensor, half_width: float | Tensor) -> Tensor:
+    """Clamp to twice the bin: further out, a candidate knows nothing of this pixel."""
+    return candidate.clamp(-2 * half_width, 2 * half_width)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as run_and_forget
 
-from bitexpand.models.base import ModelConfig, PlateModel, Units, check_choice, check_integer
+from bitexpand.models.base import ModelConfig, PlateModel, Units, added, check_choice, check_integer
+from bitexpand.models.dequant import local_differences
 
 DEPTH = 4
 
@@ -24,6 +25,8 @@ class UNetConfig(ModelConfig):
     Attributes:
         channels: of the finest level; each of the four coarser ones has twice as many.
         upsampling: "bilinear" with a 1x1 reduction (28.95 M parameters), or "transposed" (31.04 M).
+        scales: 0 shows the network the plate in [0, 1]; else how it differs, in LSB, from low-passes of cells of
+            2, 4, ... 2**scales pixels, and the residual is in LSB too: one step is 1, not 1/255 of the range.
         recompute: in training, forget activations and compute them again for the gradients (Chen et al. 2016,
             arXiv:1604.06174): less memory, a third more time, the same numbers.
     """
@@ -31,18 +34,21 @@ class UNetConfig(ModelConfig):
     channels: int = 64
     upsampling: Literal["bilinear", "transposed"] = "bilinear"
     recompute: bool = False
+    scales: int = added(0)
 
     def __post_init__(self) -> None:
         check_integer("UNetConfig", "channels", self.channels, 1, 256)
         check_choice("UNetConfig", "upsampling", self.upsampling, ("bilinear", "transposed"))
         check_choice("UNetConfig", "recompute", self.recompute, (False, True))
+        check_integer("UNetConfig", "scales", self.scales, 0, 8)
 
 
 class UNet(PlateModel):
     """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with padding, batch norm and an input skip.
 
-    Code values in [0, 1]; the network predicts what is to be added to them. A pixel sees 110 px around it, most
-    of it faintly; the overlap leaves out the outer 32 px of a tile and fades over the next 64.
+    Code values in [0, 1], or in LSB with ``scales``; the network predicts what is to be added to them. A pixel
+    sees 110 px around it, most of it faintly; the overlap leaves out the outer 32 px of a tile and fades over the
+    next 64.
     """
 
     config_type = UNetConfig
@@ -55,9 +61,13 @@ class UNet(PlateModel):
         config = config if config is not None else UNetConfig()
         super().__init__(config)
         counts = [config.channels * 2**level for level in range(DEPTH + 1)]
-        self.recompute = config.recompute
+        self.channels, self.recompute, self.scales = config.channels, config.recompute, config.scales
+        if config.scales:
+            self.units = "lsb"
+            self.multiple = 2 ** max(DEPTH, config.scales)
         self.encoder = nn.ModuleList(
-            _double_conv(finer, count) for finer, count in zip([3, *counts[:-1]], counts, strict=True)
+            _double_conv(finer, count)
+            for finer, count in zip([3 * max(config.scales, 1), *counts[:-1]], counts, strict=True)
         )
         self.up = nn.ModuleList(_upsampler(count, config.upsampling) for count in counts[:-1])
         self.decoder = nn.ModuleList(_double_conv(2 * count, count) for count in counts[:-1])
@@ -67,13 +77,14 @@ class UNet(PlateModel):
         """Estimate the plate before quantisation.
 
         Args:
-            plate: (N, 3, H, W) float32 log code values in [0, 1], H and W multiples of 16.
+            plate: (N, 3, H, W) float32 log code values in ``units``, H and W multiples of ``multiple``.
 
         Returns:
             (N, 3, H, W) float32, same units, not clamped.
         """
         # autocast has no say in an addition: with one operand float32 the sum is float32
-        return plate + self._residual(plate).float()
+        seen = local_differences(plate, self.scales) if self.scales else plate
+        return plate + self._residual(seen).float()
 
     def _residual(self, plate: Tensor) -> Tensor:
         x = plate.contiguous(memory_format=torch.channels_last)  # less memory and time on CPUs

@@ -109,7 +109,8 @@ def test_phases_inherit_what_they_do_not_say(tmp_path: Path) -> None:
         ({"gradient_clip": 0}, "gradient_clip and save_minutes must be above 0"),
         ({"steps_per_epoch": 0}, "steps_per_epoch is 0"),
         ({"model": {}}, "give either 'architecture' or 'weights'"),
-        ({"model": {"weights": "pyramid", "config": {"factor": 2}}}, "'weights' bring their own 'config'"),
+        ({"phases": [{**PHASE, "harm": -1}]}, "harm is -1, must be 0 or more"),
+        ({"betas": [0.9, 1]}, "betas are 0.9 and 1, must be from 0 to below 1"),
         (
             {"model": {"architecture": "pyramide"}},
             "key 'model': unknown architecture 'pyramide'; did you mean 'pyramid'",

@@ -23,7 +23,10 @@ from bitexpand.errors import UnknownNameError
 from training.losses.color import color_consistency, oklab
 from training.losses.frequency import fft, laplacian
 from training.losses.pixel import gradient, l1, l2, multiscale_gradient
+from training.losses.relative import harm, log_l2
 from training.losses.structure import Lpips, ssim
+
+__all__ = ["LOSSES", "Factory", "Loss", "harm", "load"]
 
 Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 Factory: TypeAlias = Callable[[torch.device], Loss]
@@ -36,6 +39,7 @@ def _stateless(loss: Loss) -> Factory:
 LOSSES: Mapping[str, Factory] = {
     "l1": _stateless(l1),
     "l2": _stateless(l2),
+    "log_l2": _stateless(log_l2),
     "gradient": _stateless(gradient),
     "multiscale_gradient": _stateless(multiscale_gradient),
     "laplacian": _stateless(laplacian),

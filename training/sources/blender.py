@@ -22,7 +22,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bitexpand.errors import BitexpandError, DiskFullError, MissingInputError, PlateError, WriteError
-from bitexpand.frames import prepare_folder, read_frame, temporary_name
+from bitexpand.frames import read_frame
+from bitexpand.temporaries import prepare_folder, temporary_name
 from training.atomic import write_text
 from training.sources.base import Original, SourceSettings
 

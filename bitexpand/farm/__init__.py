@@ -1,0 +1,1 @@
+"""Jobs for the engines that studios already run: one frozen description, one writer a farm."""

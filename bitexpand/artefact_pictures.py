@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bitexpand import frames
+from bitexpand import frames, temporaries
 from bitexpand.artefacts import Finding, fringes, worst
 from bitexpand.code_values import Floats
 from bitexpand.errors import UsageError
 from bitexpand.examination import in_steps
 from bitexpand.inspection import Inspection
+from bitexpand.location import location
 from bitexpand.page import (
     PANEL,
     ZOOM,
@@ -49,9 +50,9 @@ def draw_worst(inspections: Iterable[Inspection], picture: Path) -> tuple[str, F
     if finding is None:
         return None
     path = next(path for path, each in found.items() if each is finding)
-    plate = in_steps(frames.read_frame(Path(path)))
+    plate = in_steps(frames.read_frame(location(path)))
     assert plate is not None, "a finding without colour channels"
-    frames.prepare_folder(picture.parent)
+    temporaries.prepare_folder(picture.parent)
     write_picture(picture, artefact_picture(plate[0], finding))
     return path, finding
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
-from bitexpand import __version__, cli_review
+from bitexpand import __version__, cli_export, cli_farm, cli_nuke, cli_review, parent_watch
+from bitexpand.cli_options import FRAMES, run_options, settings_options
 from bitexpand.cli_review import say_error
 from bitexpand.errors import BitexpandError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130
 
@@ -42,22 +40,6 @@ class _Interrupt:
 _interrupt = _Interrupt()
 
 
-class _Tile(click.ParamType[int | None]):
-    """``auto`` or a number of pixels."""
-
-    name = "auto|PIXELS"
-
-    def convert(
-        self, value: str | int | None, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if value is None or value == "auto":
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"'{value}' is neither auto nor a number of pixels", param, ctx)
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     _interrupt.asked = False
@@ -67,6 +49,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
+        parent_watch.start()
         code = cli.main(arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -89,39 +72,12 @@ def cli() -> None:
     """Turn 8-bit plates into true 16-bit EXR, and prove that nothing else changed."""
 
 
-def settings_options(command: F) -> F:
-    """Add the options that ``seq`` and ``batch`` share."""
-    options = [
-        click.option("--model", default="pyramid", show_default=True, help="A name of `bitexpand models`, or a weights FILE."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Of the network's inside; auto is fp32. The plate itself stays float32."),
-        click.option("--strength", type=float, default=1.0, show_default=True, help="Share of the predicted move that is made, 0 to 1."),
-        click.option("--bound", type=float, default=0.5, show_default=True, metavar="LSB", help="Largest move of a value, in code steps of the source; 0.5 is its bin, so rounding gives the source back."),
-        click.option("--bits", type=int, default=None, metavar="N", help="True bit depth of the source, 2 to 12.  [default: from the file]"),
-        click.option("--config", default=None, metavar="OCIO", help="OpenColorIO config: a path, an ocio:// name, or `bitexpand` (adds Cineon, LogC3 at every EI, Rec.709 curves).  [default: $OCIO, else the built-in studio config]"),
-        click.option("--in-space", default=None, metavar="SPACE", help="Colour space of the plate, such as ACEScct; never guessed."),
-        click.option("--out-space", default=None, metavar="SPACE", help="Colour space of the result, such as ACEScg.  [default: the encoding stays]"),
-        click.option("--depth", type=click.Choice(["half", "float", "uint16"]), default=None, help="Samples of the result.  [default: EXR half, or float above 8 bits; others uint16]"),
-        click.option("--compression", default=None, help="Of the format, such as zip, zips, piz (EXR) or lzw (TIFF).  [default: zip]"),
-        click.option("--tile", type=_Tile(), default="auto", show_default=True, help="Largest tile side in pixels."),
-        click.option("--overlap", type=int, default=None, metavar="PIXELS", help="What neighbouring tiles share.  [default: the model's]"),
-        click.option("--post-smooth", type=float, default=0.0, metavar="SIGMA", help="Edge-gated blur after the model, sigma in pixels.  [default: none]"),
-        click.option("--existing", type=click.Choice(["skip", "overwrite", "error"]), default="skip", show_default=True, help="For outputs that are there: skip those that this run would write again, overwrite all, or stop."),
-        click.option("--progress", default="auto", show_default=True, metavar="auto|bar|plain|json|openjd|none", help="How progress is told on stdout."),
-        click.option("--report", type=click.Path(dir_okay=False, path_type=Path), default=None, metavar="FILE.json", help="Write what became of each frame."),
-        click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; write nothing."),
-        click.option("--threads", type=click.IntRange(min=1), default=None, metavar="N", help="CPU threads of the network.  [default: all cores]"),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @cli.command()
 @click.argument("input", metavar="INPUT")
 @click.option("-o", "--output", required=True, help="Pattern of the result; .exr, .png, .tif or .dpx.")
 @click.option(
     "--frames",
+    type=FRAMES,
     default=None,
     metavar="RANGE",
     help="Such as 1001-1100, 1001-1100x2 or 1,5,7.  [default: all that are there]",
@@ -134,11 +90,12 @@ def settings_options(command: F) -> F:
     help="What to do about frames that are not there.",
 )
 @settings_options
+@run_options
 def seq(progress: str, report: Path | None, dry_run: bool, **options: Any) -> int:
     """Expand a sequence, or one file.
 
     INPUT is a pattern (shot_####.png, %04d, @@@@, $F4, or a quoted glob) or a file: PNG, JPEG, TIFF, TGA, BMP,
-    WebP or DPX of 8, 10 or 12 bits.
+    WebP or DPX of 8, 10 or 12 bits. Either end may lie on S3: s3://bucket/shot_####.png.
 
     \b
     bitexpand seq shot_####.png -o shot_####.exr
@@ -179,6 +136,7 @@ def seq(progress: str, report: Path | None, dry_run: bool, **options: Any) -> in
     help="Format of the results.",
 )
 @settings_options
+@run_options
 def batch(progress: str, report: Path | None, dry_run: bool, extension: str, **options: Any) -> int:
     """Expand unrelated stills: files, folders and globs, of mixed sizes, depths and formats."""
     from bitexpand.jobs import Batch, plan_batch
@@ -187,7 +145,7 @@ def batch(progress: str, report: Path | None, dry_run: bool, extension: str, **o
     return _expand(plan_batch(job), job, progress, report, dry_run)
 
 
-for _command in cli_review.COMMANDS:
+for _command in (*cli_export.COMMANDS, *cli_nuke.COMMANDS, *cli_review.COMMANDS, *cli_farm.COMMANDS):
     cli.add_command(_command)
 
 
@@ -232,6 +190,7 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
         return _dry_run(plan, settings)
     teller = progress.reporter(style, len(plan.tasks))
     if report:
+        report = _report_path(report, plan)
         progress.prepare_report(report)
     from bitexpand import pipeline  # torch takes a while: what can be refused without it was refused above
 
@@ -248,6 +207,14 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
             progress.write_report(report, plan, settings, results)
     teller.finish()
     return 1 if teller.tally.counts["failed"] else 0
+
+
+def _report_path(report: Path, plan: Any) -> Path:  # noqa: ANN401
+    """Put the first frame's number in, so that each task of a farm has a report of its own."""
+    from bitexpand.sequence import output_path
+
+    first = plan.tasks[0]
+    return Path(str(output_path(str(report), first.number, first.source))) if plan.uniform else report
 
 
 def _dry_run(plan: Any, settings: Any) -> int:  # noqa: ANN401

@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 
@@ -25,6 +24,7 @@ from bitexpand.errors import (
     UnknownNameError,
     UsageError,
 )
+from bitexpand.location import Location
 from bitexpand.metrics.temporal import FlickerMeter
 
 
@@ -89,9 +89,9 @@ class FrameComparison:
     """
 
     number: int | None
-    candidate: Path | None
-    truth: Path | None
-    source: Path | None
+    candidate: Location | None
+    truth: Location | None
+    source: Location | None
     values: Mapping[str, float] = field(default_factory=dict[str, float])
     sums: Sums = field(default_factory=Sums)
     notes: tuple[str, ...] = ()
@@ -179,7 +179,7 @@ def find_pairs(job: CompareJob) -> list[FrameComparison]:
     return pairs
 
 
-def _by_number(frames: sequence.Frames) -> dict[int, Path]:
+def _by_number(frames: sequence.Frames) -> dict[int, Location]:
     numbered = {frame.number: frame.path for frame in frames.present if frame.number is not None}
     if not numbered:
         raise UsageError(
@@ -188,7 +188,7 @@ def _by_number(frames: sequence.Frames) -> dict[int, Path]:
     return numbered
 
 
-def _pair(number: int | None, paths: Mapping[str, Path], patterns: Mapping[str, str]) -> FrameComparison:
+def _pair(number: int | None, paths: Mapping[str, Location], patterns: Mapping[str, str]) -> FrameComparison:
     lacking = [f"{role} {pattern}" for role, pattern in patterns.items() if role not in paths]
     error = f"missing in {' and '.join(lacking)}" if lacking else None
     candidate = paths.get("candidate", paths.get("result"))

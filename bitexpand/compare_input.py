@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from bitexpand import color, frames, provenance
-from bitexpand.code_values import HALF_BIN, Floats, peak, requantise
+from bitexpand.code_values import HALF_BIN, ROUNDED, Floats, peak, requantise
 from bitexpand.compare_checks import check_pair, check_precision, refuse_encoding, wide
 from bitexpand.encoding import Encoding
 from bitexpand.errors import PlateError, UsageError
+from bitexpand.location import Location
 from bitexpand.metrics.banding import distinct_values
 from bitexpand.plate import read_plate
 
@@ -64,7 +64,7 @@ class Loaded:
         bits: of the source.
         space: of the plate, None where unknown; config: the OpenColorIO config that has it.
         distinct: different values that each file has in a channel, on the average of its channels.
-        bound, strength: what the result says of its making, else the defaults.
+        bound, strength, source_kind: what the result says of its making, else the defaults.
         notes: what is to be known of the numbers.
     """
 
@@ -77,6 +77,7 @@ class Loaded:
     distinct: Mapping[str, float]
     bound: float
     strength: float
+    source_kind: str = ROUNDED.name
     notes: tuple[str, ...] = ()
 
 
@@ -94,7 +95,9 @@ class _File:
         return f"{self.what} {self.info.path}"
 
 
-def load(settings: Reading, spaces: Spaces, result: Path, truth: Path | None, source: Path | None) -> Loaded:
+def load(
+    settings: Reading, spaces: Spaces, result: Location, truth: Location | None, source: Location | None
+) -> Loaded:
     """Read one frame; a truth, a source or both stand beside the result.
 
     Raises:
@@ -137,11 +140,12 @@ def load(settings: Reading, spaces: Spaces, result: Path, truth: Path | None, so
         distinct=distinct,
         bound=provenance.read_number(candidate.info, "bound") or HALF_BIN,
         strength=1.0 if strength is None else strength,
+        source_kind=provenance.read_text(candidate.info, "source_kind") or ROUNDED.name,
         notes=tuple(notes),
     )
 
 
-def _read(path: Path, what: str) -> _File:
+def _read(path: Location, what: str) -> _File:
     frame = frames.read_frame(path)
     names = frame.info.channels
     color_at = [i for i, name in enumerate(names) if name != "A"]

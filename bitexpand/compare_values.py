@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitexpand.code_values import Floats, peak, to_signal
+from bitexpand.code_values import ROUNDED, Floats, peak, to_signal
 from bitexpand.color import Conversion
 from bitexpand.compare_input import Loaded, Spaces
 from bitexpand.engine import Expander
@@ -125,7 +125,9 @@ class Meter:
         if loaded.truth_cv is not None:
             self._against_truth(loaded, loaded.truth_cv, found)
         self._banding(loaded, found)
-        if self._model:
+        if self._model and loaded.source_kind != ROUNDED.name:
+            found.notes.append(f"no idempotence: a {loaded.source_kind} source is not the rounded result")
+        elif self._model:
             with self._one_at_a_time:
                 expander = self._expander(self._model, strength=loaded.strength)
                 found.values["idempotence_lsb"] = safety.idempotence(

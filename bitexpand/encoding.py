@@ -14,13 +14,16 @@ import numpy.typing as npt
 
 from bitexpand.code_values import (
     HALF_BIN,
+    ROUNDED,
     STORAGE_DTYPE,
     Bins,
     Codes,
     Floats,
+    SourceKind,
     Storage,
     bins,
     from_signal,
+    middles,
     peak,
     requantise,
     to_signal,
@@ -47,10 +50,11 @@ class Faults:
 
     Attributes:
         samples: colour samples compared.
-        mismatched: samples that do not round to the source's code value (bound 0.5 and below), or lie beyond the
+        mismatched: samples that do not quantise to the source's code value (bound 0.5 and below), or lie beyond the
             bound.
         not_finite: samples that are NaN or Inf.
-        largest_move: largest distance from the code value, in LSB, of the finite samples.
+        largest_move: largest distance from the bin's middle, the code value of a rounded source, in LSB, of the
+            finite samples.
     """
 
     samples: int
@@ -66,18 +70,20 @@ class Encoding:
     Attributes:
         bits: bits of the source.
         storage: sample type of the file.
-        bound: largest move in LSB that is allowed.
+        bound: largest move in LSB from the bin's middle that is allowed.
         conversion: from the plate's space to the file's; None where they are the same.
+        kind: what made the source.
     """
 
     bits: int
     storage: Storage
     bound: float = HALF_BIN
     conversion: Conversion | None = None
+    kind: SourceKind = ROUNDED
 
     def limits(self) -> Bins:
         """Return the bins for the engine, tightened to the file's sample type where nothing lies between."""
-        return bins(self.bits, self.bound, "float" if self.conversion else self.storage)
+        return bins(self.bits, self.bound, "float" if self.conversion else self.storage, self.kind)
 
     def encode(self, expanded_cv: Floats, codes: Codes) -> Pixels:
         """Return the colour samples of the file.
@@ -124,7 +130,7 @@ class Encoding:
             decoded_cv = self.decode(pixels[rows])
             mismatched += int(self._broken(decoded_cv, codes[rows]).sum())
             not_finite += int((~np.isfinite(pixels[rows])).sum())
-            moved = np.abs(decoded_cv - codes[rows])
+            moved = np.abs(decoded_cv - self._middles(codes[rows]))
             largest = max(largest, float(moved[np.isfinite(moved)].max(initial=0)))
         return Faults(pixels.size, mismatched, not_finite, largest)
 
@@ -139,7 +145,7 @@ class Encoding:
             if not broken.any():
                 break
             # With channels mixed, one sample out of its bin can be another's doing: the whole pixel moves.
-            source_cv = codes[broken][None].astype(np.float32)
+            source_cv = self._middles(codes[broken][None])
             retreated = self._store(source_cv + np.float32(share) * (band_cv[broken][None] - source_cv))
             pixels[broken] = retreated[0]
             broken[broken] = self._broken_pixels(retreated, codes[broken][None])[0]
@@ -163,16 +169,23 @@ class Encoding:
 
     def _broken_pixels(self, pixels: Pixels, codes: Codes) -> npt.NDArray[np.bool_]:
         decoded_cv = self.decode(pixels)
-        decoded_cv += _READER_SLACK * (decoded_cv - codes)
+        decoded_cv += _READER_SLACK * (decoded_cv - self._middles(codes))
         # Inf, from an overflow of half, can decode to a value that clips into the top bin.
         return np.any(self._broken(decoded_cv, codes) | ~np.isfinite(pixels), axis=2)
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
         reach = _OPEN_BIN if self.bound == HALF_BIN else self.bound + _BOUND_TOLERANCE
-        within = np.less_equal(np.abs(decoded_cv - codes), reach)  # NaN is not within anything
+        middles_cv = self._middles(codes)
+        within = np.less_equal(np.abs(decoded_cv - middles_cv), reach)  # NaN is not within anything
         if self.bound <= HALF_BIN:
-            within &= np.equal(requantise(np.clip(decoded_cv, 0, peak(self.bits))), codes)
+            clipped_cv = np.clip(decoded_cv, 0, peak(self.bits))
+            if self.kind.middle:  # rounding down is rounding half a step further down
+                np.subtract(clipped_cv, middles_cv - codes, out=clipped_cv)
+            within &= np.equal(requantise(clipped_cv), codes)
         return np.logical_not(within)
+
+    def _middles(self, codes: Codes) -> Floats:
+        return middles(codes, self.bits, self.kind)
 
 
 def encode_alpha(alpha: Codes, bits: int, storage: Storage) -> Pixels:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 from bitexpand.errors import UnknownNameError, UsageError
+from bitexpand.location import Location
 
 SOURCE_FORMATS = {
     "png": (".png",),
@@ -27,7 +27,7 @@ COMPRESSIONS = {
 LOSSY_COMPRESSIONS = frozenset({"pxr24", "b44", "b44a", "dwaa", "dwab"})
 
 
-def output_format(path: Path) -> str:
+def output_format(path: Location) -> str:
     """Return OpenImageIO's format name for an output path.
 
     Raises:

@@ -2,50 +2,31 @@
 
 OpenImageIO returns errors instead of raising them, premultiplies PNG on read unless told otherwise, and stamps
 the time of day into what it writes. Everything here checks every result and asks for pixels as they are stored.
-A written frame appears under its name only when it is complete and was read back equal.
+A written frame appears under its name only when it is complete and was read back equal. Remote frames go through
+copies, which ``storage`` makes.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import shutil
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import OpenImageIO as oiio
-import psutil
 
-from bitexpand import sniff
-from bitexpand.errors import (
-    DiskFullError,
-    MemoryShortageError,
-    PlateError,
-    UsageError,
-    WriteError,
-)
+from bitexpand import sniff, storage
+from bitexpand.errors import DiskFullError, MemoryShortageError, MissingInputError, PlateError, WriteError
 from bitexpand.formats import COMPRESSIONS, SOURCE_FORMATS, output_format
 from bitexpand.header import Attribute, Frame, FrameInfo, Pixels, Window, legible
+from bitexpand.location import Location, RemotePath
+from bitexpand.temporaries import temporary_name
 
 MAX_IMAGE_MB = 4096  # pixels as stored, 37k x 37k of 8-bit RGB; above, a header is taken for corrupt
-_TEMPORARY = re.compile(r"^\.bitexpand-(?P<host>[\w.]+)-(?P<pid>\d+)-\d+\.\w+$")
-_ABANDONED = 24 * 3600  # seconds; no frame takes that long, so a temporary this old has no writer any more
-_serial = itertools.count()
-
-
-def _host() -> str:
-    """Return what process numbers are unique in: this machine, and on Linux this container of it."""
-    name = re.sub(r"[^\w.]", "_", socket.gethostname())[:40] or "host"
-    namespace = Path("/proc/self/ns/pid")
-    return f"{name}.{namespace.stat().st_ino}" if namespace.exists() else name
-
-
-_HOST = _host()
 _DPX_NAME_AT, _DPX_NAME_BYTES = 36, 100
 
 oiio.attribute("threads", 1)  # frames run in parallel instead, and the model needs the cores
@@ -53,77 +34,38 @@ oiio.attribute("exr_threads", -1)
 oiio.attribute("limits:imagesize_MB", MAX_IMAGE_MB)
 
 
-def read_info(path: Path) -> FrameInfo:
-    """Read a file's header.
+def read_info(path: Location) -> FrameInfo:
+    """Read a file's header; of a large remote one its first and last bytes only, if they will do.
 
     Raises:
         MissingInputError: there is no such file.
         PlateError: the file is empty, no image, corrupt, or claims a size that only corrupt files claim.
+        StorageError: the store of a remote one refuses or cannot be reached.
     """
-    reader, info = _open(path)
-    reader.close()
-    return info
+    if isinstance(path, RemotePath):
+        with suppress(PlateError), storage.header_fetched(path) as ends:
+            return replace(read_info(ends), path=path)
+    with storage.fetched(path) as file:
+        reader, info = _open(file)
+        reader.close()
+    return replace(info, path=path)
 
 
-def read_frame(path: Path) -> Frame:
+def read_frame(path: Location) -> Frame:
     """Read a file's header and its pixels, as stored.
 
     Raises:
         MissingInputError: there is no such file.
         PlateError: as ``read_info``, or the pixels are truncated, or the file holds several images.
+        StorageError: the store of a remote one refuses or cannot be reached.
     """
-    reader, info = _open(path)
-    try:
-        _check_misread(info)
-        pixels = reader.read_image(0, 0, 0, len(info.channels), reader.spec().format)
-        problem = _problem(reader)
-        if pixels is None or problem:
-            reason = problem or "no reason given"
-            raise PlateError(f"{path}: pixels cannot be read ({reason}); copy or render it again")
-        if reader.seek_subimage(1, 0):
-            raise PlateError(f"{path}: holds more than one image; extract the one to expand")
-        reader.geterror()  # the seek beyond the only image is no error of the file's
-    except MemoryError as error:
-        raise MemoryShortageError(f"{path}: {info.data.size} pixels do not fit into memory") from error
-    finally:
-        reader.close()
-    pixels = np.ascontiguousarray(pixels).reshape(info.data.height, info.data.width, len(info.channels))
-    if info.attribute("tiff:ColorSpace") == "palette":
-        pixels = sniff.restore_palette(path, pixels)
-    return Frame(pixels, info)
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make an output folder ready: create it, prove that it can be written, sweep what dead runs left.
-
-    Raises:
-        UsageError: it cannot be created or written.
-    """
-    probe = folder / temporary_name(".probe")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        now = probe.stat().st_mtime  # by the clock of the storage, whose times the others bear
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write to folder '{folder}': {error.strerror}; choose another -o") from error
-    for left in folder.glob(".bitexpand-*"):
-        with suppress(OSError):  # another run may be sweeping too
-            if _is_abandoned(left, now):
-                left.unlink()
-
-
-def _is_abandoned(temporary: Path, now: float) -> bool:
-    """Tell whether a temporary is of a process of this machine that is gone, or older than any frame takes."""
-    match = _TEMPORARY.match(temporary.name)
-    if not match:
-        return False
-    writer_is_gone = match["host"] == _HOST and not psutil.pid_exists(int(match["pid"]))
-    return writer_is_gone or now - temporary.stat().st_mtime > _ABANDONED
+    with storage.fetched(path) as file:
+        frame = _read(file)
+    return Frame(frame.pixels, replace(frame.info, path=path))
 
 
 def write_frame(
-    path: Path,
+    path: Location,
     pixels: Pixels,
     info: FrameInfo,
     attributes: Iterable[Attribute] = (),
@@ -131,6 +73,8 @@ def write_frame(
     check: Callable[[Pixels], None] | None = None,
 ) -> None:
     """Write a frame so that it is seen complete or not at all, and read back before it is seen.
+
+    A remote one is written and read back here, and sent when it is right.
 
     Args:
         path: the file; its extension chooses the format. Its folder must exist.
@@ -144,6 +88,10 @@ def write_frame(
         DiskFullError: there is no room left.
         WriteError: anything else that keeps the file from being complete and equal to ``pixels``.
     """
+    if isinstance(path, RemotePath):
+        with storage.uploading(path) as file:
+            write_frame(file, pixels, info, attributes, compression, check)
+        return
     format_name = output_format(path)
     compression = compression or COMPRESSIONS[format_name][0]
     temporary = path.parent / temporary_name(path.suffix)
@@ -163,6 +111,28 @@ def write_frame(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Frame:
+    reader, info = _open(path)
+    try:
+        _check_misread(info)
+        pixels = reader.read_image(0, 0, 0, len(info.channels), reader.spec().format)
+        problem = _problem(reader)
+        if pixels is None or problem:
+            reason = problem or "no reason given"
+            raise PlateError(f"{path}: pixels cannot be read ({reason}); copy or render it again")
+        if reader.seek_subimage(1, 0):
+            raise PlateError(f"{path}: holds more than one image; extract the one to expand")
+        reader.geterror()  # the seek beyond the only image is no error of the file's
+    except MemoryError as error:
+        raise MemoryShortageError(f"{path}: {info.data.size} pixels do not fit into memory") from error
+    finally:
+        reader.close()
+    pixels = np.ascontiguousarray(pixels).reshape(info.data.height, info.data.width, len(info.channels))
+    if info.attribute("tiff:ColorSpace") == "palette":
+        pixels = sniff.restore_palette(path, pixels)
+    return Frame(pixels, info)
 
 
 def _open(path: Path) -> tuple[Any, FrameInfo]:
@@ -272,7 +242,7 @@ def _write(path: Path, format_name: str, spec: Any, pixels: Pixels) -> None:  # 
 def _read_back(path: Path, shape: tuple[int, ...]) -> Pixels:
     try:
         stored = read_frame(path)
-    except PlateError as error:
+    except (PlateError, MissingInputError) as error:  # network storage can lose what it took
         raise WriteError(f"the written file is not complete ({error})") from error
     if stored.pixels.shape != shape:
         raise WriteError("the written file does not read back in the size that was written")
@@ -298,11 +268,6 @@ def _is_full(folder: Path) -> bool:
         return shutil.disk_usage(folder).free < 1 << 16
     except OSError:
         return False  # the folder is gone, say
-
-
-def temporary_name(suffix: str) -> str:
-    """Return a hidden name like no other process's, which ``prepare_folder`` sweeps when its writer is gone."""
-    return f".bitexpand-{_HOST}-{os.getpid()}-{next(_serial)}{suffix}"
 
 
 def _problem(source: Any) -> str:  # noqa: ANN401  (anything of OpenImageIO that has geterror)

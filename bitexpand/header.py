@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from bitexpand.location import Location
 
 Pixels = npt.NDArray[np.generic]
 
@@ -61,7 +62,7 @@ class FrameInfo:
         associated_alpha: the file says that its colour is premultiplied by alpha.
     """
 
-    path: Path
+    path: Location
     format: str
     channels: tuple[str, ...]
     container: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +13,10 @@ from bitexpand.code_values import MAX_BITS, peak
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError
 from bitexpand.examination import examine, findings_table
 from bitexpand.header import FrameInfo, Window
+from bitexpand.location import Location
 from bitexpand.plate import check_plate
 from bitexpand.samples import Channel, Depth, Layout, float_samples, integer_samples
+from bitexpand.storage import header_fetched
 
 _BEHIND_A_CURVE = 256  # so few float values in a whole picture were 8-bit codes before some curve
 _SAMPLES = {"uint8": "8-bit integer", "uint16": "16-bit integer", "half": "half", "float": "32-bit float"}
@@ -93,7 +94,7 @@ def inspect_all(
             yield path, MissingInputError(f"{path}: frames {missing} are missing")
 
 
-def inspect_file(path: Path, *, artefacts: bool = True) -> Inspection:
+def inspect_file(path: Location, *, artefacts: bool = True) -> Inspection:
     """Inspect one file; ``artefacts`` False does not look for these, which takes most of the time.
 
     Raises:
@@ -227,9 +228,9 @@ def _numbers(values: Sequence[float] | None) -> str | None:
     return None if values is None else " ".join(f"{value:.5g}" for value in values)
 
 
-def _has_srgb_chunk(path: Path) -> bool:
+def _has_srgb_chunk(path: Location) -> bool:
     # OpenImageIO tells a PNG that says sRGB and one that says nothing by the same words.
-    with path.open("rb") as file:
+    with header_fetched(path) as ends, ends.open("rb") as file:
         return b"\0\0\0\1sRGB" in file.read(1 << 16).partition(b"IDAT")[0]
 
 

@@ -8,14 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from bitexpand import color, formats, frames, sequence, stills
-from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, Storage, bins, peak
+from bitexpand import code_values, color, formats, frames, sequence, stills
+from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, ROUNDED, Storage, bins, peak
 from bitexpand.errors import BitexpandError, UsageError
+from bitexpand.location import Location, remote_text
 from bitexpand.plate import check_plate
+from bitexpand.storage import those_there
 
 if TYPE_CHECKING:
     from bitexpand.engine import Expander, Precision
 
+# LSB: models that are made to leave the bin of rounding. Here, as the registry takes torch to load.
+_BOUNDS_OF_MODELS = {"dequant-unet-aug": 1.0}
 _LONGEST_NAME = 255  # bytes, on every file system in use
 
 Existing: TypeAlias = Literal["skip", "overwrite", "error"]
@@ -29,7 +33,8 @@ class Settings:
     Attributes:
         model: a name of ``bitexpand models``, or a weights file.
         device, precision, strength, tile, overlap, post_smooth, threads: as ``Expander`` takes them.
-        bound: largest move in LSB; 0.5 is the bin itself.
+        source_kind: what made the sources: a name of :data:`bitexpand.code_values.SOURCE_KINDS`.
+        bound: largest move in LSB; 0.5 is the bin itself. None is what the source kind allows, or the model's own.
         bits: true bit depth of the sources; None takes it from each file.
         config: OpenColorIO config; None is $OCIO, else the pinned built-in.
         in_space: the plates' colour space; out_space: the files'. None keeps the encoding as it is.
@@ -46,7 +51,8 @@ class Settings:
     device: str = "auto"
     precision: Precision = "auto"
     strength: float = 1.0
-    bound: float = HALF_BIN
+    source_kind: str = ROUNDED.name
+    bound: float | None = None
     bits: int | None = None
     config: str | None = None
     in_space: str | None = None
@@ -64,7 +70,8 @@ class Settings:
         _check_choice("depth", self.depth, (None, *get_args(Storage)))
         if self.bits is not None and not MIN_BITS <= self.bits <= MAX_BITS:
             raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
-        if not EDGE_MARGIN < self.bound <= peak(MAX_BITS):
+        code_values.source_kind(self.source_kind)
+        if not EDGE_MARGIN < self.largest_move <= peak(MAX_BITS):
             raise UsageError(
                 f"--bound {self.bound}: give a distance in LSB above {EDGE_MARGIN}; 0.5 is the bin"
             )
@@ -74,13 +81,21 @@ class Settings:
             )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: give 1 or more")
-        if self.compression and formats.is_lossy(self.compression) and self.bound <= HALF_BIN:
+        if self.compression and formats.is_lossy(self.compression) and self.largest_move <= HALF_BIN:
             raise UsageError(
                 f"--compression {self.compression} is lossy and would move values out of their bins;"
                 " take a lossless one, or allow it with a wider --bound"
             )
 
-    def storage(self, bits: int, target: Path, conversion: color.Conversion | None) -> Storage:
+    @property
+    def largest_move(self) -> float:
+        """The bound in LSB: as given, else what the source kind asks for, or the model where it asks for more."""
+        if self.bound is not None:
+            return self.bound
+        half_width = code_values.source_kind(self.source_kind).half_width
+        return max(half_width, _BOUNDS_OF_MODELS.get(self.model, half_width))
+
+    def storage(self, bits: int, target: Location, conversion: color.Conversion | None) -> Storage:
         """Return the sample type of a target for a source of ``bits`` bits and the conversion on the way."""
         if formats.output_format(target) != "openexr":
             return "uint16"
@@ -89,7 +104,7 @@ class Settings:
         mixes_channels = conversion is not None and conversion.mixes_channels
         return self.depth or ("half" if bits <= 8 and not mixes_channels else "float")
 
-    def check_target(self, target: Path) -> None:
+    def check_target(self, target: Location) -> None:
         """Raise UsageError unless the target's format can hold the depth and compression asked for."""
         format_name = formats.output_format(target)
         accepted = ("half", "float") if format_name == "openexr" else ("uint16",)
@@ -105,8 +120,9 @@ class Settings:
         }
         for name in ("model", "device", "existing", "threads", "config"):
             values.pop(name)
+        values["bound"] = self.largest_move
         for name in ("strength", "bound", "post_smooth"):
-            values[name] = float(getattr(self, name))  # 1 is 1.0
+            values[name] = float(values[name])  # 1 is 1.0  # type: ignore[arg-type]
         return values
 
 
@@ -115,8 +131,9 @@ class Job(Settings):
     """A sequence or a single file to expand.
 
     Attributes:
-        input: pattern of the source (``shot_####.png``, ``%04d``, ``@@@@``, ``$F4``, a glob) or one file.
-        output: pattern of the result; its extension chooses the format.
+        input: pattern of the source (``shot_####.png``, ``%04d``, ``@@@@``, ``$F4``, a glob) or one file; on this
+            machine, or in a store: ``s3://bucket/shot_####.png``.
+        output: pattern of the result, here or in a store; its extension chooses the format.
         frames: range such as ``1001-1100x2``; None is all that are there.
         on_missing: "error" stops before anything is written; "skip" goes on without them.
     """
@@ -149,14 +166,19 @@ class Batch(Settings):
     list_file: Path | None = None
     extension: str = ".exr"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if urls := [url for given in (*self.inputs, self.folder) if (url := remote_text(given))]:
+            raise UsageError(f"{urls[0]}: a batch reads and writes folders of this machine; `seq` takes URLs")
+
 
 @dataclass(frozen=True)
 class Task:
     """One frame: its number, if it has one, its source and its target."""
 
     number: int | None
-    source: Path
-    target: Path
+    source: Location
+    target: Location
 
 
 @dataclass(frozen=True)
@@ -182,6 +204,7 @@ def plan_sequence(job: Job) -> Plan:
     Raises:
         MissingInputError: frames, or all of them, are not there.
         UsageError: a pattern, range or output that cannot be used.
+        StorageError: a store that refuses or cannot be reached.
     """
     found = sequence.find_frames(job.input, job.frames, job.on_missing)
     sequence.check_output(job.output, found)
@@ -211,7 +234,7 @@ def _checked(plan: Plan, settings: Settings) -> Plan:
     for target in {task.target.suffix: task.target for task in plan.tasks}.values():
         settings.check_target(target)
     if settings.existing == "error":
-        there = [task.target for task in plan.tasks if task.target.exists()]
+        there = those_there(task.target for task in plan.tasks)
         if there:
             raise UsageError(f"{len(there)} of {len(plan.tasks)} outputs exist, the first is {there[0]}")
     return plan
@@ -277,7 +300,8 @@ def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
             check_plate(info, settings.bits)
             bits = settings.bits or info.bits
             storage = settings.storage(bits, task.target, colors.conversion)
-            bins(bits, settings.bound, "float" if colors.conversion else storage)
+            kind = code_values.source_kind(settings.source_kind)
+            bins(bits, settings.largest_move, "float" if colors.conversion else storage, kind)
         except BitexpandError as error:
             yield f"FAULT {error}", True
             continue

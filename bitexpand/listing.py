@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitexpand import storage
 from bitexpand.errors import MissingInputError
+from bitexpand.location import Location, RemotePath
 
 # A minus belongs to the number only where it cannot be a hyphen: `shot_-5`, but not `shot-5`.
 NUMBER = re.compile(r"((?:(?<![^._])-)?[0-9]+)")
@@ -36,15 +38,18 @@ class Group:
         return f"{self.prefix}{'#' * width}{self.suffix}"
 
 
-def file_names(folder: Path) -> list[str]:
+def file_names(folder: Location) -> list[str]:
     """Return the names of the files in ``folder``, without hidden ones and broken links, in no order.
 
     Raises:
         MissingInputError: the folder is not there or cannot be listed.
+        StorageError: the store of a remote one refuses or cannot be reached.
     """
+    if isinstance(folder, RemotePath):
+        return storage.names_in(folder)
     try:
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = (entry for entry in entries if not entry.name.startswith("."))  # there may be millions
             # a link to itself makes entry.is_file raise
             return [e.name for e in visible if (os.path.isfile(e) if e.is_symlink() else e.is_file())]
     except FileNotFoundError as error:

@@ -16,24 +16,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 import numpy as np
 
-from bitexpand import formats, frames, provenance, sniff
-from bitexpand.code_values import Codes
+from bitexpand import formats, frames, provenance
+from bitexpand.code_values import Codes, source_kind
 from bitexpand.encoding import Encoding, encode_alpha
 from bitexpand.engine import Expanded
-from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError, WriteError
+from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError
 from bitexpand.frames import Attribute
 from bitexpand.jobs import Job, Plan, Settings, Task, color_path, expander, plan_sequence
+from bitexpand.location import Location
 from bitexpand.plate import Plate, file_digest, pixel_shape, read_plate
 from bitexpand.results import FrameResult, Timing
+from bitexpand.resume import is_done
+from bitexpand.storage import fetched, prepare
 
 _WRITERS = 2
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
 _TRIM_EVERY = 8  # frames; costs less than 1 % of their time
-_NO_FINGERPRINT = ""
 
 
 def expand_sequence(job: Job) -> Iterator[FrameResult]:
@@ -56,8 +57,8 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
         DiskFullError: raised after the frame that met it was yielded as failed.
     """
     work = _Work(settings)
-    for folder in sorted({task.target.parent for task in plan.tasks}):
-        frames.prepare_folder(folder)
+    for folder in sorted({task.target.parent for task in plan.tasks}, key=str):
+        prepare(folder)
     with _pool(1) as readers, _pool(_WRITERS) as writers:
         for done, result in enumerate(_flow(plan, work, readers, writers), 1):
             if done % _TRIM_EVERY == 0:
@@ -153,7 +154,7 @@ def _finished(result: FrameResult) -> Future[FrameResult]:
     return future
 
 
-def _check_shape(source: Path, actual: tuple[object, ...], expected: tuple[object, ...]) -> None:
+def _check_shape(source: Location, actual: tuple[object, ...], expected: tuple[object, ...]) -> None:
     if actual == expected:
         return
     names = ("height", "width", "colour channels", "alpha", "bits")
@@ -175,13 +176,14 @@ class _Work:
     def load(self, task: Task) -> _Loaded:
         """Read stage: the source's pixels, unless its target is already there."""
         started = time.perf_counter()
-        try:
-            source_digest = file_digest(task.source)
-        except OSError as error:
-            raise PlateError(f"{task.source}: cannot be read ({error.strerror})") from error
-        fingerprint = provenance.fingerprint(self._settings_digest, source_digest)
-        done = self._settings.existing == "skip" and _is_done(task, fingerprint)
-        plate = None if done else self.read(task)
+        with fetched(task.source) as source:
+            try:
+                source_digest = file_digest(source)
+            except OSError as error:
+                raise PlateError(f"{task.source}: cannot be read ({error.strerror})") from error
+            fingerprint = provenance.fingerprint(self._settings_digest, source_digest)
+            done = self._settings.existing == "skip" and is_done(task, fingerprint)
+            plate = None if done else read_plate(source, self._settings.bits)
         return _Loaded(task, plate, source_digest, fingerprint, time.perf_counter() - started)
 
     def read(self, task: Task) -> Plate:
@@ -193,7 +195,8 @@ class _Work:
         bits = _plate(loaded).bits
         conversion = self._color.conversion
         storage = self._settings.storage(bits, loaded.task.target, conversion)
-        return Encoding(bits, storage, self._settings.bound, conversion)
+        kind = source_kind(self._settings.source_kind)
+        return Encoding(bits, storage, self._settings.largest_move, conversion, kind)
 
     def store(self, loaded: _Loaded, expanded: Expanded, encoding: Encoding, timing: Timing) -> FrameResult:
         """Write stage: encode, write, read back."""
@@ -230,6 +233,7 @@ class _Work:
             "strength": settings.strength,
             "bound": encoding.bound,
             "bits": encoding.bits,
+            "source_kind": encoding.kind.name,
             "source": loaded.task.source.name,
             "source_sha256": loaded.source_digest,
             "settings": self._settings_digest,
@@ -249,45 +253,6 @@ class _Work:
 def _plate(loaded: _Loaded) -> Plate:
     assert loaded.plate is not None, "a skipped frame went past the read stage"
     return loaded.plate
-
-
-def _is_done(task: Task, fingerprint: str) -> bool:
-    """Tell whether a target is complete and what this run would write.
-
-    Raises:
-        WriteError: it is a file that bitexpand did not write.
-    """
-    if not task.target.exists():
-        return False
-    try:
-        stored = provenance.read_fingerprint(frames.read_info(task.target))
-    except PlateError:
-        stored = _NO_FINGERPRINT if _is_cut_off(task.target) else None
-    if stored is None:
-        raise WriteError(
-            f"{task.target}: exists and bitexpand did not write it; choose another -o,"
-            " or replace it with --existing overwrite"
-        )
-    return stored == fingerprint and _is_complete(task.target)
-
-
-def _is_complete(target: Path) -> bool:
-    try:
-        frames.read_frame(target)
-    except PlateError:
-        return False
-    return True
-
-
-def _is_cut_off(target: Path) -> bool:
-    """Tell an image without its end, as a copy that was cut off leaves, from a file that was never one."""
-    if not target.stat().st_size:
-        return True
-    try:
-        sniff.check_head(target, "")
-    except PlateError:
-        return False
-    return True
 
 
 def _check_lossy(pixels: frames.Pixels, codes: Codes, encoding: Encoding) -> None:

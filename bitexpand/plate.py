@@ -11,6 +11,7 @@ import numpy as np
 from bitexpand import formats, frames
 from bitexpand.code_values import MAX_BITS, MIN_BITS, Codes, codes_in_container
 from bitexpand.errors import PlateError
+from bitexpand.location import Location
 
 _COLOR_CHANNELS = {("Y",): "grey", ("R", "G", "B"): "RGB"}
 _READ_AS_RGB = ("palette", "YCbCr")
@@ -33,7 +34,7 @@ class Plate:
     info: frames.FrameInfo
 
 
-def read_plate(path: Path, bits: int | None = None) -> Plate:
+def read_plate(path: Location, bits: int | None = None) -> Plate:
     """Read a source frame of 8, 10 or 12 bits.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bitexpand import compare_input, frames
+from bitexpand import compare_input, temporaries
 from bitexpand.code_values import Floats, peak, to_signal
 from bitexpand.compare_input import Reading, Spaces
 from bitexpand.encoding import Encoding
@@ -72,7 +72,7 @@ def preview(
         )
     before, after = (_as_rgb(to_signal(plate_cv, bits)) for plate_cv in (source_cv, result_cv))
     page = before_after(before, after, (f"{bits}-bit source", "bitexpand"), 1 / peak(bits))
-    frames.prepare_folder(picture.parent)
+    temporaries.prepare_folder(picture.parent)
     write_picture(picture, page)
 
 

@@ -1,14 +1,13 @@
 """How a run is told to a person, a log, a program or a farm while it goes on.
 
 ``auto`` is a bar on a terminal and plain lines elsewhere. Everything goes to stdout, errors of frames included, as
-farms read that; ``openjd`` follows the Open Job Description's logging of progress and status
+farms read that. ``openjd`` follows the Open Job Description's logging of progress and status
 (https://github.com/OpenJobDescription/openjd-specifications/wiki/How-Jobs-Are-Run).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -27,10 +26,12 @@ from rich.text import Text
 from bitexpand import __version__
 from bitexpand.errors import UsageError, WriteError
 from bitexpand.jobs import Plan, Settings, Task
+from bitexpand.location import remote_text
 from bitexpand.results import FrameResult
 from bitexpand.sequence import format_frames
+from bitexpand.temporaries import temporary_name
 
-STYLES = ("auto", "bar", "plain", "json", "openjd", "none")
+STYLES = ("auto", "bar", "plain", "json", "openjd", "none", "deadline", "tractor")
 
 
 @dataclass
@@ -166,19 +167,26 @@ class JsonLines(Reporter):
         print(json.dumps(event), flush=True)
 
 
-class OpenJd(Reporter):
-    """``openjd_progress:`` and ``openjd_status:`` lines, and plain ones for the log."""
+class FarmLines(Reporter):
+    """The lines by which a farm's worker learns how far its task is, and plain ones for the log."""
+
+    def __init__(self, total: int, progress: str, failure: str = "") -> None:
+        super().__init__(total)
+        self._progress, self._failure = progress, failure
 
     def tell(self, result: FrameResult) -> None:
         """Print the lines."""
+        done, total = self.tally.done, self.tally.total
         print(describe(result))
-        print(f"openjd_progress: {100 * self.tally.done / max(self.tally.total, 1):.1f}")
-        print(f"openjd_status: {self.tally.done} of {self.tally.total} frames", flush=True)
+        print(self._progress.format(percent=100 * done / max(total, 1), done=done, total=total), flush=True)
 
     def finish(self) -> None:
         """Print the summary, as a failure of the task where frames failed."""
         failed = self.tally.counts["failed"]
-        print(f"openjd_fail: {self.tally.summary()}" if failed else self.tally.summary(), flush=True)
+        print(f"{self._failure if failed else ''}{self.tally.summary()}", flush=True)
+
+
+_OPENJD = "openjd_progress: {percent:.1f}\nopenjd_status: {done} of {total} frames"
 
 
 class Bar(Reporter):
@@ -235,7 +243,9 @@ def reporter(style: str, total: int) -> Reporter:
         "bar": Bar,
         "plain": Plain,
         "json": JsonLines,
-        "openjd": OpenJd,
+        "openjd": lambda total: FarmLines(total, _OPENJD, "openjd_fail: "),
+        "deadline": lambda total: FarmLines(total, "Progress: {percent:.0f}%"),
+        "tractor": lambda total: FarmLines(total, "TR_PROGRESS {percent:.0f}%"),
         "none": Silent,
     }
     if style not in makers:
@@ -295,6 +305,8 @@ def prepare_report(path: Path) -> None:
     Raises:
         UsageError: it cannot be.
     """
+    if url := remote_text(path):
+        raise UsageError(f"--report {url}: give a file of this machine; only frames go to a store")
     probe = _report_temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -334,4 +346,4 @@ def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[F
 
 
 def _report_temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(temporary_name(path.suffix or ".json"))  # like no other machine's either

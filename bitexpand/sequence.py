@@ -22,8 +22,10 @@ from fileseq.exceptions import ParseException
 from fileseq.filesequence import FileSequence
 from fileseq.frameset import FrameSet
 
+from bitexpand import storage
 from bitexpand.errors import MissingInputError, UsageError
 from bitexpand.listing import NUMBER, Group, file_names, grouped
+from bitexpand.location import Location, RemotePath, location
 
 MAX_FRAMES = 1_000_000
 """More frames than this in one range is a typing error: at 24 fps it is eleven hours."""
@@ -44,7 +46,7 @@ class NumberedPath:
     """One file of a plate; ``number`` is None for a single file whose name ends in no number."""
 
     number: int | None
-    path: Path
+    path: Location
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,15 @@ def format_frames(numbers: Iterable[int]) -> str:
     return FrameSet.framesToFrameRange(sorted(set(numbers)))
 
 
-def find_frames(pattern: str, frames: str | None, on_missing: Literal["error", "skip"]) -> Frames:
+def find_frames(
+    pattern: str,
+    frames: str | None,
+    on_missing: Literal["error", "skip"],
+    names: Sequence[str] | None = None,
+) -> Frames:
     """Find the frames of ``pattern`` on disk.
+
+    ``names`` are those of the files in its folder, where they are known already; None lists it.
 
     Padding is strict: ``####`` is neither ``1`` nor ``01001``, while ``10001`` is the frame after ``9999``.
     Without ``frames`` the range runs from the first to the last frame on disk, and gaps count as missing.
@@ -105,18 +114,19 @@ def find_frames(pattern: str, frames: str | None, on_missing: Literal["error", "
     Raises:
         UsageError: the pattern or range cannot be used, or a wildcard matches several sequences.
         MissingInputError: the folder, every frame, or with ``on_missing="error"`` any frame is not there.
+        StorageError: the store of a remote pattern refuses or cannot be reached.
     """
     wanted = None if frames is None else parse_frames(frames)
     if not pattern.strip():
         raise UsageError("the input pattern is empty; give one such as 'shot_####.png'")
-    path = Path(pattern)
-    if os.path.isfile(path):
+    path = location(pattern)
+    if storage.is_file(path):
         return _single_file(pattern, path, wanted)
-    if os.path.isdir(path):
+    if storage.is_folder(path):
         groups = grouped(file_names(path))
         example = max(groups, key=lambda g: len(g.numbered)).pattern if groups else "shot_####.png"
         raise UsageError(f"'{pattern}' is a folder; give a file pattern, such as '{path / example}'")
-    names = file_names(path.parent)
+    names = file_names(path.parent) if names is None else names
     # `cam@2_*.png` is a wildcard, and `sky[1]_####.png` holds a token
     by_token = _TOKEN.search(path.name) and not re.search(r"[*?]", path.name)
     group = _match_token(path.name, names) if by_token else _match_wildcard(pattern, names)
@@ -127,7 +137,7 @@ def find_frames(pattern: str, frames: str | None, on_missing: Literal["error", "
     return _select(pattern, path.parent, dict(group.numbered), wanted, on_missing)
 
 
-def output_path(pattern: str, number: int | None, source: Path) -> Path:
+def output_path(pattern: str, number: int | None, source: Location) -> Location:
     """Return the output ``pattern`` with its frame token, if any, replaced by ``number``.
 
     Text that looks like a token and also stands in the name of ``source`` is literal: the output
@@ -136,7 +146,7 @@ def output_path(pattern: str, number: int | None, source: Path) -> Path:
     Raises:
         UsageError: there are several tokens, or there is one and ``number`` is None.
     """
-    path = Path(pattern)
+    path = location(pattern)
     token = _output_token(pattern, source)
     if token is None:
         return path
@@ -157,7 +167,7 @@ def check_output(pattern: str, frames: Frames) -> None:
     Raises:
         UsageError: the pattern is a folder or a wildcard, lacks a token for many frames, or collides.
     """
-    name, first = Path(pattern).name, frames.present[0].path
+    name, first = location(pattern).name, frames.present[0].path
     if not name or pattern.endswith(("/", os.sep)) or os.path.isdir(pattern):
         example = os.path.join(pattern, "shot_####.exr")
         raise UsageError(f"output '{pattern}' is a folder; give a file pattern, such as '{example}'")
@@ -212,7 +222,7 @@ def _width(token: str) -> int:
     return FileSequence.getPaddingNum(token, pad_style=PAD_STYLE_HASH1)
 
 
-def _single_file(pattern: str, path: Path, wanted: Sequence[int] | None) -> Frames:
+def _single_file(pattern: str, path: Location, wanted: Sequence[int] | None) -> Frames:
     number, guess = None, path.stem
     numbers = list(NUMBER.finditer(path.stem))
     if numbers and numbers[-1].end() == len(path.stem):
@@ -250,7 +260,7 @@ def _only_token(name: str, tokens: Sequence[re.Match[str]], role: str) -> re.Mat
 
 
 def _match_wildcard(pattern: str, names: Iterable[str]) -> Group | None:
-    matches = re.compile(fnmatch.translate(Path(pattern).name)).match
+    matches = re.compile(fnmatch.translate(location(pattern).name)).match
     groups = grouped([name for name in names if matches(name)])
     if len(groups) > 1:
         listed = _listed(groups)
@@ -280,17 +290,18 @@ def _listed(groups: Sequence[Group]) -> str:
     return ", ".join(found) + (", ..." if len(groups) > 5 else "")
 
 
-def _nothing_found(path: Path, names: Sequence[str]) -> str:
+def _nothing_found(path: Location, names: Sequence[str]) -> str:
     found = _listed(_nearest(names, path.name))
     hint = f"found {found}" if found else "it holds no files"
     if _TOKEN.search(path.name) and re.search(r"[*?]", path.name):
         hint += "; a wildcard and a frame token cannot be mixed"
-    return f"nothing in '{path.parent.absolute()}' matches '{path.name}'; {hint}"
+    folder = path.parent.absolute() if isinstance(path, Path) else path.parent
+    return f"nothing in '{folder}' matches '{path.name}'; {hint}"
 
 
 def _select(
     pattern: str,
-    folder: Path,
+    folder: Location,
     on_disk: dict[int, str],
     wanted: Sequence[int] | None,
     on_missing: Literal["error", "skip"],
@@ -316,17 +327,20 @@ def _select(
     return Frames(pattern, present, missing, is_sequence=True)
 
 
-def _output_token(pattern: str, source: Path) -> re.Match[str] | None:
-    name = Path(pattern).name
+def _output_token(pattern: str, source: Location) -> re.Match[str] | None:
+    name = location(pattern).name
     literal = set(_TOKEN.findall(source.name))
     tokens = [token for token in _TOKEN.finditer(name) if token[0] not in literal]
     return _only_token(name, tokens, "output") if tokens else None
 
 
-def _identities(paths: Iterable[Path]) -> Iterator[str]:
+def _identities(paths: Iterable[Location]) -> Iterator[str]:
     """Yield per path a text that two paths share when they name one file, where case may not count."""
     folders: dict[str, str] = {}
     for path in paths:
+        if isinstance(path, RemotePath):
+            yield str(path)  # where case counts
+            continue
         folder, name = os.path.split(path)
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)

@@ -6,20 +6,35 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeAlias
 
 from bitexpand import color, frames, provenance, sequence
-from bitexpand.code_values import HALF_BIN, MAX_BITS, MIN_BITS, Storage
+from bitexpand.code_values import (
+    HALF_BIN,
+    MAX_BITS,
+    MIN_BITS,
+    ROUNDED,
+    SourceKind,
+    Storage,
+    source_kind,
+)
 from bitexpand.encoding import Encoding, Faults, decode_alpha
-from bitexpand.errors import MemoryShortageError, MissingInputError, PlateError, UsageError
+from bitexpand.errors import (
+    MemoryShortageError,
+    MissingInputError,
+    PlateError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
+from bitexpand.location import Location
 from bitexpand.plate import Plate, read_plate
 
 _Convert: TypeAlias = Callable[[str | None, str, str], color.Conversion | None]
 
 _ASSUMED = (
-    "the results do not say how they were made, as TIFF and DPX cannot: repeat the --bits, --bound, --config,"
-    " --in-space and --out-space of their run"
+    "the results do not say how they were made, as TIFF and DPX cannot: repeat the --bits, --source, --bound,"
+    " --config, --in-space and --out-space of their run"
 )
 _STORAGE: dict[str, Storage] = {"half": "half", "float": "float", "uint16": "uint16"}
 
@@ -35,6 +50,7 @@ class VerifyJob:
         frames: range; None is all sources that are there.
         bits: true bit depth of the sources.
         bound: largest move in LSB that was allowed; 0.5 asks for equal code values.
+        source_kind: what made the sources.
         config, in_space, out_space: the colour conversion that was made.
     """
 
@@ -43,6 +59,7 @@ class VerifyJob:
     frames: str | None = None
     bits: int | None = None
     bound: float | None = None
+    source_kind: str | None = None
     config: str | None = None
     in_space: str | None = None
     out_space: str | None = None
@@ -52,6 +69,8 @@ class VerifyJob:
             raise UsageError(f"--bits {self.bits}: give {MIN_BITS} to {MAX_BITS}")
         if self.bound is not None and not self.bound > 0:
             raise UsageError(f"--bound {self.bound}: give a distance in LSB above 0; 0.5 is the bin")
+        if self.source_kind is not None:
+            source_kind(self.source_kind)
 
 
 @dataclass(frozen=True)
@@ -69,8 +88,8 @@ class Check:
     """
 
     number: int | None
-    source: Path
-    result: Path
+    source: Location
+    result: Location
     bound: float = HALF_BIN
     faults: Faults | None = None
     alpha_mismatched: int = 0
@@ -98,13 +117,13 @@ def verify_sequence(job: VerifyJob, threads: int = 2) -> Iterator[Check]:
         yield from pool.map(lambda pair: _check(job, pair[0], pair[1], convert), pairs)
 
 
-def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path, convert: _Convert) -> Check:
+def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Location, convert: _Convert) -> Check:
     check = Check(frame.number, frame.path, result)
     try:
         written = frames.read_frame(result)
     except MissingInputError:
         return replace(check, error=f"{result}: missing")
-    except (PlateError, MemoryShortageError) as error:
+    except (PlateError, MemoryShortageError, StorageError) as error:
         return replace(check, error=str(error))
     check = replace(check, says_how=provenance.says_how(written.info))
     stated_bits = int(provenance.read_number(written.info, "bits") or 0)
@@ -112,7 +131,7 @@ def _check(job: VerifyJob, frame: sequence.NumberedPath, result: Path, convert: 
         plate = read_plate(frame.path, job.bits or stated_bits or None)
         encoding = _encoding(job, plate, written.info, convert)
         color_pixels, alpha_pixels = _split(written, plate, encoding)
-    except (PlateError, MemoryShortageError) as error:
+    except (PlateError, MemoryShortageError, StorageError) as error:
         return replace(check, error=str(error))
     faults = encoding.compare(color_pixels, plate.codes)
     mismatched_alpha = 0
@@ -127,12 +146,21 @@ def _encoding(job: VerifyJob, plate: Plate, info: frames.FrameInfo, convert: _Co
         raise PlateError(
             f"{info.path}: holds {info.container} samples; an expanded frame has 16 bits or float"
         )
-    bound = job.bound or provenance.read_number(info, "bound") or HALF_BIN
+    kind = _kind(job, info)
+    bound = job.bound or provenance.read_number(info, "bound") or kind.half_width
     in_space = job.in_space or provenance.read_text(info, "in_space")
     out_space = job.out_space or provenance.read_text(info, "out_space")
     config = job.config or provenance.read_text(info, "config")
     conversion = convert(config, in_space, out_space) if in_space and out_space else None
-    return Encoding(plate.bits, storage, bound, conversion)
+    return Encoding(plate.bits, storage, bound, conversion, kind)
+
+
+def _kind(job: VerifyJob, info: frames.FrameInfo) -> SourceKind:
+    name = job.source_kind or provenance.read_text(info, "source_kind") or ROUNDED.name
+    try:
+        return source_kind(name)
+    except UnknownNameError as error:
+        raise PlateError(f"{info.path}: written by another version: {error}") from error
 
 
 def _conversion(config: str | None, in_space: str, out_space: str) -> color.Conversion | None:

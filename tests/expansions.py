@@ -15,6 +15,7 @@ from plates import natural, save_shot
 from bitexpand.code_values import peak
 from bitexpand.frames import read_frame
 from bitexpand.jobs import Job
+from bitexpand.location import Location
 from bitexpand.pipeline import expand_sequence
 
 SHOW_CONFIG = """
@@ -63,7 +64,7 @@ def statuses(job: Job) -> str:
     return "".join(result.status[0] for result in expand_sequence(job))
 
 
-def codes_in(path: Path, bits: int = 8) -> np.ndarray:
+def codes_in(path: Location, bits: int = 8) -> np.ndarray:
     """Read a written frame and round it as anyone would."""
     pixels = read_frame(path).pixels
     signal = pixels.astype(np.float64) / (65535 if pixels.dtype == np.uint16 else 1)

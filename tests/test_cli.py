@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Cli, CliProcess, hidden_files
 from plates import natural, save, save_shot
 
 import bitexpand
 from bitexpand import cli, progress
-from bitexpand.frames import read_info
+from bitexpand.frames import read_frame, read_info
 from bitexpand.models import registry
 
 COMMANDS = sorted(cli.cli.commands)
@@ -121,6 +122,19 @@ def test_every_option_reaches_the_run(call_cli: Cli, shot: list[str], tmp_path: 
     written = read_info(tmp_path / "out" / "shot_1003.exr")
     assert (written.container, written.attribute("compression")) == ("float", "piz")
     assert written.attribute("colorInteropID") == "lin_ap1_scene"
+
+
+def test_the_source_kind_reaches_the_file_and_verify(call_cli: Cli, shot: list[str], tmp_path: Path) -> None:
+    call_cli(*shot, "--source", "truncated", "--depth", "float", "--progress", "none")
+    written = read_frame(tmp_path / "out" / "shot_1001.exr")
+    codes = read_frame(tmp_path / "in" / "shot_1001.png").pixels
+    assert written.info.attribute("bitexpand:source_kind") == "truncated"
+    whole = codes < 255
+    assert np.array_equal(np.floor(written.pixels.astype(np.float64) * 255 + 1e-4)[whole], codes[whole])
+    call_cli("verify", shot[1], tmp_path / "out" / "shot_####.exr").said("OK: 3 frames")
+    rounded = ("verify", shot[1], tmp_path / "out" / "shot_####.exr", "--source", "rounded")
+    call_cli(*rounded, expect=1).said("FAULT: 3 of 3 frames")
+    call_cli(*shot, "--source", "dithred", expect=2).said("'dithred' is not one of 'rounded', 'truncated'")
 
 
 def test_a_batch(call_cli: Cli, tmp_path: Path, tiny: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plates import natural
 
 from bitexpand import color
-from bitexpand.code_values import Codes, Floats, Storage, peak
+from bitexpand.code_values import SOURCE_KINDS, Codes, Floats, Storage, peak
 from bitexpand.encoding import Encoding, decode_alpha, encode_alpha
 from bitexpand.errors import GuardError, UsageError
 
@@ -143,6 +143,27 @@ def test_any_bound_is_kept_in_the_file(
     assert (faults.mismatched, faults.not_finite) == (0, 0)
     # the plate moved further than a narrower bound allows
     assert replace(encoding, bound=bound / 2).compare(pixels, codes).mismatched
+
+
+@quick
+@given(encodings(), st.sampled_from(["truncated", "dithered", "triangular", "lossy"]), st.integers(0, 2**32))
+def test_every_source_kind_is_kept_in_the_file(encoding: Encoding, name: str, seed: int) -> None:
+    kind = SOURCE_KINDS[name]
+    encoding = replace(encoding, kind=kind, bound=kind.half_width)
+    codes = natural(13, 17, 3, encoding.bits, seed)
+    codes[:2], codes[2:4] = 0, peak(encoding.bits)
+    try:
+        pixels = encoding.encode(moved(encoding, codes, seed), codes)
+    except GuardError:
+        return
+    assert encoding.compare(pixels, codes).mismatched == 0
+    back_cv = returned(encoding, pixels)
+    slack = 0.02
+    assert (back_cv >= codes.astype(float) - max(kind.below, 0.5 * (name == "truncated")) - slack).all()
+    assert (back_cv <= codes + kind.above + slack).all()
+    if name == "truncated":
+        whole = codes < peak(encoding.bits)
+        assert np.array_equal(np.floor(back_cv.clip(0)[whole] + 1e-4), codes[whole])
 
 
 def test_a_bound_below_the_bin_also_asks_for_equal_code_values() -> None:

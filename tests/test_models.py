@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.models import checkpoint, registry
-from bitexpand.models.base import ModelConfig, PlateModel
+from bitexpand.models.base import ModelConfig, PlateModel, estimate_cv
 from bitexpand.models.pyramid import (
     Pyramid,
     PyramidConfig,
@@ -32,12 +32,15 @@ quick = settings(deadline=None, max_examples=15)
 DATA = Path(__file__).parent / "data"
 TINY_PYRAMID = PyramidConfig(channels=(4, 6, 4), factor=2, fits=(3, 5))
 TINY_POSTERIOR = replace(TINY_PYRAMID, posterior=True, refits=(5,))
+TINY_WIDTHS = replace(TINY_POSTERIOR, widths=True)
 TINY: tuple[tuple[type[PlateModel], ModelConfig], ...] = (
     (Pyramid, TINY_PYRAMID),
     (Pyramid, TINY_POSTERIOR),
+    (Pyramid, TINY_WIDTHS),
     (Smooth, SmoothConfig(levels=3, iterations=2)),
     (UNet, UNetConfig(channels=2)),
     (UNet, UNetConfig(channels=2, upsampling="transposed")),
+    (UNet, UNetConfig(channels=2, scales=5)),
 )
 
 
@@ -115,6 +118,29 @@ def test_pyramid_gives_what_it_gave_when_its_weights_were_measured() -> None:
         residual = registry.load("pyramid").module(plate) - plate
     actual = residual[0].permute(1, 2, 0)[::2, ::2].numpy()
     np.testing.assert_allclose(actual, golden["residual"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("half_width", [0.5, 1.0, 1.5, 4.0])
+def test_a_pyramid_told_of_widths_stays_within_them(half_width: float) -> None:
+    model = tiny(Pyramid, TINY_WIDTHS)
+    plate = random_codes(32, 24)
+    moved = model(plate, torch.full((1, 1, 1, 1), half_width)) - plate
+    assert 0 < moved.abs().max() <= half_width + 1e-4
+    if half_width == 0.5:
+        assert torch.equal(model(plate) - plate, moved)
+    else:
+        assert not torch.allclose(model(plate) - plate, moved, atol=1e-3)
+
+
+@pytest.mark.parametrize("config", [TINY_POSTERIOR, TINY_WIDTHS])
+def test_one_model_serves_truncated_and_dithered_plates(config: PyramidConfig) -> None:
+    model, plate = tiny(Pyramid, config), random_codes(32, 24)
+    at = [torch.full((1, 1, 1, 1), side) for side in (0.0, 0.5, 1.0)]
+    truncated, rounded = estimate_cv(model, plate, 255, at[0], at[2]), estimate_cv(model, plate, 255)
+    torch.testing.assert_close(truncated - 0.5, rounded, atol=1e-4, rtol=0)
+    assert torch.equal(estimate_cv(model, plate, 255, at[1], at[1]), rounded)
+    dithered = estimate_cv(model, plate, 255, at[2], at[2])
+    assert torch.equal(dithered, rounded) is not config.widths  # without, only the clamp is wider
 
 
 def test_pyramid_starts_its_training_from_the_plates_own_pyramid() -> None:

@@ -31,6 +31,7 @@ def test_wheel_holds_weights_config_example_and_licence(unpacked: Path) -> None:
     held = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*")}
     assert "bitexpand/ocio/bitexpand.ocio" in held
     assert "bitexpand/examples/plate/dusk_1010.png" in held
+    assert {"bitexpand/nuke_gizmo/BitExpand.gizmo", "bitexpand/nuke_gizmo/bitexpand_nuke/panel.py"} <= held
     assert any(name.endswith("licenses/LICENSE") for name in held)
     for row in MODELS:
         assert f"bitexpand/weights/{row.name}.md" in held

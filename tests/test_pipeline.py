@@ -24,7 +24,7 @@ from expansions import (
 )
 from plates import natural, save, save_shot
 
-from bitexpand import frames, pipeline
+from bitexpand import frames, pipeline, temporaries
 from bitexpand.engine import Expander
 from bitexpand.errors import GuardError, UsageError
 from bitexpand.frames import FrameInfo, Window, read_frame
@@ -264,7 +264,7 @@ def test_an_interrupt_inside_the_model_drops_that_frame(job: Job, monkeypatch: p
 def test_remains_of_dead_runs_are_swept_and_those_of_live_ones_are_not(job: Job) -> None:
     folder = target(job, 1001).parent
     folder.mkdir()
-    own = frames.temporary_name(".exr")
+    own = temporaries.temporary_name(".exr")
     dead = own.replace(f"-{os.getpid()}-", "-4194304-")
     elsewhere = own.replace(own.split("-")[1], "another_host").replace(f"-{os.getpid()}-", "-4194304-")
     for name in (own, dead, elsewhere, ".bitexpand-notes"):

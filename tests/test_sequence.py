@@ -176,6 +176,7 @@ def test_what_is_written_is_found_again(
 ) -> None:
     pattern = str(tmp_path_factory.getbasetemp() / f"o{number}_{width}_{'#' * width}.exr")
     written = output_path(pattern, number, Path("shot_1.png"))
+    assert isinstance(written, Path)
     written.touch()
     assert find_frames(pattern, None, "error").present == (NumberedPath(number, written),)
     written.unlink()

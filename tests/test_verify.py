@@ -62,7 +62,12 @@ WAYS: list[dict[str, Any]] = [
     {"in_space": "acescct_ap1", "out_space": "ACEScct"},
     {"bound": 2.0},
     {"bound": 0.25},
+    {"source_kind": "truncated"},
+    {"source_kind": "truncated", "in_space": "ACEScct", "out_space": "ACEScg", "depth": "float"},
+    {"source_kind": "dithered"},
+    {"source_kind": "lossy", "bound": 2.0},
 ]
+BOUNDS = {"truncated": 0.5, "dithered": 1.0}  # that source kinds bring
 
 
 @pytest.mark.parametrize("options", WAYS)
@@ -75,7 +80,7 @@ def test_what_was_expanded_passes(job: Job, options: dict[str, Any]) -> None:
         assert check.faults is not None
         assert check.faults.samples == 24 * 32 * 3
         assert check.faults.largest_move > 0
-        assert check.bound == options.get("bound", 0.5)
+        assert check.bound == options.get("bound", BOUNDS.get(options.get("source_kind", ""), 0.5))
     assert summarize(found).startswith("OK: 3 frames; 100 % of 6912 samples match, largest move ")
 
 
@@ -106,7 +111,7 @@ def test_a_result_that_cannot_say_how_it_was_made_is_told_so(job: Job) -> None:
         expand(shot)
         found = checks(shot)
         assert all(check.passed is knows for check in found)
-        assert ("repeat the --bits, --bound" in summarize(found)) is not knows
+        assert ("repeat the --bits, --source, --bound" in summarize(found)) is not knows
         assert all(check.passed for check in checks(shot, bound=2.0))
 
 
@@ -196,6 +201,14 @@ def test_a_name_that_does_not_exist_is_an_error(job: Job) -> None:
     for bound in (0.0, -1.0, float("nan")):
         with pytest.raises(UsageError, match="--bound .*: give a distance in LSB above 0"):
             checks(job, bound=bound)
+
+
+def test_the_source_kind_is_read_from_the_file_and_can_be_overruled(job: Job) -> None:
+    expand(replace(job, source_kind="truncated"))
+    assert all(check.passed for check in checks(job))
+    assert not any(check.passed for check in checks(job, source_kind="rounded"))
+    with pytest.raises(UnknownNameError, match="unknown source kind 'trunkated'; did you mean 'truncated'"):
+        VerifyJob(source="a", result="b", source_kind="trunkated")
 
 
 def test_the_bound_is_read_from_the_file(job: Job) -> None:

@@ -13,6 +13,7 @@ from bitexpand.errors import BitexpandError
 
 if TYPE_CHECKING:
     from training.manifest import Split
+    from training.prepare import Progress as Told
 
 INTERRUPTED = 130
 
@@ -42,23 +43,32 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
-def prepare(config: Path) -> int:
+@click.option("--chunk", default=None, metavar="K/N", help="Prepare only the K-th of N shares of the pictures, for N machines at once. The same command without --chunk then finishes the folder.")  # fmt: skip
+def prepare(config: Path, chunk: str | None) -> int:
     """Turn linear pictures into plates in a log space, with a manifest and statistics, as the YAML CONFIG says."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from training.prepare import load_recipe
+    from training.plan import parse_chunk
+    from training.prepare import load_recipe, prepare_chunk
     from training.prepare import prepare as prepare_plates
 
+    share = None if chunk is None else parse_chunk(chunk)
     recipe = load_recipe(config)
     with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         stages = {stage: bar.add_task(stage, total=None) for stage in ("fetch", "prepare")}
-        prepared = prepare_plates(
-            recipe, lambda now: bar.update(stages[now.stage], completed=now.done, total=now.total)
-        )
+
+        def tell(now: Told) -> None:
+            bar.update(stages[now.stage], completed=now.done, total=now.total)
+
+        prepared = prepare_chunk(recipe, share, tell) if share else prepare_plates(recipe, tell)
     for failure in prepared.failures:
         click.echo(f"left out: {failure}", err=True)
     made, kept, lost = len(prepared.manifest.plates) - prepared.kept, prepared.kept, len(prepared.failures)
     click.echo(f"{prepared.folder}: {made} plates made, {kept} lay there already, {lost} left out")
+    if share:
+        click.echo(
+            f"chunk {share} is done; when all are, the same command without --chunk writes the manifest"
+        )
     return 1 if prepared.failures else 0
 
 

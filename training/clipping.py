@@ -1,4 +1,4 @@
-"""Blacks and whites that were clipped, by a sensor, by film or by a conversion: flat, whatever was there."""
+"""Blacks and whites that were clipped, by a sensor, by film or by a conversion: flat, or all but flat."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import numpy as np
 from bitexpand.code_values import Floats
 
 DARKEST, BRIGHTEST = 0, 80  # percentiles of a crop's values between which the limit is drawn
-SAME, WHOLE, WHITE = (
-    0.7,
-    0.4,
-    0.4,
-)  # shares: one limit for all channels; at a whole code value; whites, not blacks
+WHITE = 0.4  # share of clipped whites; the others are blacks
+SAME = 0.7  # share with one limit for all channels
+WHOLE = 0.4  # share with the limit at a whole code value
+SOFT = 0.5  # share with a toe instead of a corner, as noise in light has it once it is in a log curve
+TOE = (0.2, 2.0)  # LSB: how long the toe is
 
 
 def clip(random: np.random.Generator, truth_cv: Floats) -> Floats:
-    """Clip a crop at a random limit within its range: blacks, or mirrored about the middle of its range, whites.
+    """Clip a crop at a random limit within its range, blacks or whites.
 
     Args:
         random: where all choices come from.
         truth_cv: float32 (H, W, 3), in LSB.
 
     Returns:
-        float32 (H, W, 3), in LSB, within the range of ``truth_cv``.
+        float32 (H, W, 3), in LSB; with a toe up to 1.4 LSB beyond the range of ``truth_cv``.
     """
     whites = random.random() < WHITE
     signed_cv = -truth_cv if whites else truth_cv
@@ -31,5 +31,9 @@ def clip(random: np.random.Generator, truth_cv: Floats) -> Floats:
         limit = np.full_like(limit, limit.min())
     if random.random() < WHOLE:
         limit = np.rint(limit)
-    clipped_cv = np.maximum(signed_cv, limit)
+    over_cv = signed_cv - limit
+    if random.random() < SOFT:
+        toe = np.float32(TOE[0] * (TOE[1] / TOE[0]) ** random.random())
+        over_cv = toe * np.logaddexp(over_cv / toe, np.float32(0))
+    clipped_cv = limit + np.maximum(over_cv, 0)
     return -clipped_cv if whites else clipped_cv

@@ -39,6 +39,41 @@ class Picture:
     licence: str
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """The share of the pictures that one of several machines prepares: every ``count``-th, from ``number`` on.
+
+    Raises:
+        UsageError: there is no such chunk.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(f"chunk '{self}': give K/N with K from 1 to N, such as 3/8")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
+        """Return its share; neighbours, which are often alike in size, go to different chunks."""
+        return pictures[self.number - 1 :: self.count]
+
+
+def parse_chunk(text: str) -> Chunk:
+    """Read a chunk such as "3/8".
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"chunk '{text}': give K/N with K from 1 to N, such as 3/8")
+    return Chunk(int(match[1]), int(match[2]))
+
+
 def plan(recipe: Recipe) -> tuple[Picture, ...]:
     """List the pictures of all sources, in the order of the recipe, and assign their splits.
 

@@ -107,6 +107,17 @@ def find(folder: Path, name: str, fingerprint: str, storage: Storage) -> Made | 
     return made if fits and made.fingerprint == fingerprint else None
 
 
+def exists(folder: Path, name: str) -> bool:
+    """Tell whether a plate that was finished once lies there."""
+    return (folder / _sidecar(name)).exists()
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a plate and what lies beside it; what vouches for it goes first."""
+    for file in (_sidecar(name), plate_file(name), unknown_file(name)):
+        (folder / file).unlink(missing_ok=True)
+
+
 def make(original: Path, folder: Path, name: str, reading: Reading, target: Target, fingerprint: str) -> Made:
     """Read an original, encode it, and store it under ``name`` in the prepared folder, whose folders exist.
 

@@ -18,12 +18,20 @@ from bitexpand.temporaries import prepare_folder
 from training import atomic, plates, statistics
 from training import manifest as manifests
 from training.manifest import Manifest, PlateRow
-from training.plan import Picture, check_splits, plan
+from training.plan import Chunk, Picture, check_splits, plan
 from training.plates import Made, Target
 from training.recipe import Recipe, load_recipe, source_name
 from training.remote import upload
 
-__all__ = ["FAILURES_NAME", "Failure", "Prepared", "Progress", "load_recipe", "prepare"]
+__all__ = [
+    "FAILURES_NAME",
+    "Failure",
+    "Prepared",
+    "Progress",
+    "load_recipe",
+    "prepare",
+    "prepare_chunk",
+]
 
 FAILURES_NAME = "failures.json"
 WORKERS = min(os.cpu_count() or 1, 4)  # each holds a plate: a 16K HDRI is 1.6 GB
@@ -52,7 +60,7 @@ class Prepared:
     """What ``prepare`` has made.
 
     Attributes:
-        manifest: as it lies in ``folder``.
+        manifest: as it lies in ``folder``; of a chunk, which writes none, what it knows.
         folder: of the plates.
         failures: the pictures that were left out, in the order of the recipe.
         kept: how many plates lay there already and were not made again.
@@ -97,20 +105,41 @@ def prepare(recipe: Recipe, on_progress: OnProgress | None = None) -> Prepared:
         DiskFullError, WriteError: the output cannot be written; the plates made so far are complete.
         BitexpandError: a source cannot be listed, or the folder not uploaded.
     """
+    prepared, made = _prepare(recipe, plan(recipe), on_progress)
+    _finish(prepared, made, recipe)
+    if recipe.upload:
+        upload(prepared.folder, recipe.upload, recipe.upload_options)
+    return prepared
+
+
+def prepare_chunk(recipe: Recipe, chunk: Chunk, on_progress: OnProgress | None = None) -> Prepared:
+    """Prepare a chunk of the pictures into the folder that all chunks share, and write no manifest.
+
+    Chunks know nothing of each other and can run at the same time, anywhere. ``prepare``, when they have ended,
+    finds their plates, makes what is missing, and writes the manifest that it would have written alone.
+
+    Raises:
+        as ``prepare``.
+    """
+    return _prepare(recipe, chunk.of(plan(recipe)), on_progress)[0]
+
+
+def _prepare(
+    recipe: Recipe, pictures: Sequence[Picture], on_progress: OnProgress | None
+) -> tuple[Prepared, dict[str, Made]]:
+    """Make the plates of pictures, and return also what is known of each, by name."""
     config = load_config(recipe.config)
     target = Target(config, config.canonical(recipe.encoding), recipe.storage)
-    pictures = plan(recipe)
     folder = Path(recipe.output)
     report = on_progress or (lambda progress: None)
     failures: dict[str, Failure] = {}
-    fetched = _without_copies(_fetch(pictures, Path(recipe.cache), failures, report), failures)
-    made, kept = _make(fetched, folder, target, failures, report)
+    fetched = _fetch(pictures, Path(recipe.cache), failures, report)
+    originals = _without_copies(fetched, failures)
+    _remove_plates(folder, {one.picture.name for one in fetched} - {one.picture.name for one in originals})
+    made, kept = _make(originals, folder, target, failures, report)
     left_out = tuple(failures[picture.name] for picture in pictures if picture.name in failures)
-    manifest = Manifest(target.encoding, config.name, target.storage, _rows(fetched, made))
-    _finish(folder, manifest, made, left_out, recipe)
-    if recipe.upload:
-        upload(folder, recipe.upload, recipe.upload_options)
-    return Prepared(manifest, folder, left_out, kept)
+    manifest = Manifest(target.encoding, config.name, target.storage, _rows(originals, made))
+    return Prepared(manifest, folder, left_out, kept), made
 
 
 def _fetch(
@@ -140,6 +169,14 @@ def _without_copies(fetched: Sequence[_Fetched], failures: dict[str, Failure]) -
             reason = f"is the same file as '{other.picture.name}' ({one.path}); leave one out with 'skip'"
             failures[one.picture.name] = Failure(one.picture.name, one.picture.original.origin, reason)
     return list(first.values())
+
+
+def _remove_plates(folder: Path, copies: set[str]) -> None:
+    """Remove the plates of copies, which chunks that did not know the original may have made."""
+    for name in copies:
+        if plates.exists(folder, name):
+            (folder / manifests.FILE_NAME).unlink(missing_ok=True)  # it may speak of them
+            plates.remove(folder, name)
 
 
 def _make(
@@ -203,9 +240,8 @@ def _rows(fetched: Sequence[_Fetched], made: dict[str, Made]) -> tuple[PlateRow,
     return tuple(sorted(rows, key=lambda row: row.name))
 
 
-def _finish(
-    folder: Path, manifest: Manifest, made: dict[str, Made], failures: Sequence[Failure], recipe: Recipe
-) -> None:
+def _finish(prepared: Prepared, made: dict[str, Made], recipe: Recipe) -> None:
+    folder, manifest, failures = prepared.folder, prepared.manifest, prepared.failures
     content = json.dumps([asdict(failure) for failure in failures], indent=1)
     atomic.write_text(folder / FAILURES_NAME, content + "\n")
     there = f"{len(manifest.plates)} plates"

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from bitexpand import color, frames, provenance
 from bitexpand.code_values import Codes, Floats
 from bitexpand.encoding import Encoding
 from bitexpand.errors import BitexpandError
+from bitexpand.location import location
 from bitexpand.plate import Plate, read_plate
 from bitexpand.report import charts, pictures
 from bitexpand.report.facts import FrameFacts, Measure, worst_first
@@ -77,9 +77,9 @@ def _look(
     if facts.error:
         return Look(facts)
     try:
-        written = frames.read_frame(Path(facts.result))
+        written = frames.read_frame(location(facts.result))
         bits = job.bits or int(provenance.read_number(written.info, "bits") or 0) or None
-        plate = read_plate(Path(facts.source), bits)
+        plate = read_plate(location(facts.source), bits)
     except BitexpandError as error:  # it could be read a moment ago, when it was verified
         return Look(replace(facts, error=str(error)))
     codes, result_cv = _pair(written, plate, conversion)

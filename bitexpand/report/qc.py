@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bitexpand
-from bitexpand import color, frames, provenance, sequence
+from bitexpand import color, frames, provenance, sequence, temporaries
 from bitexpand.errors import BitexpandError, ColorError, UsageError, WriteError
 from bitexpand.report import page, view
 from bitexpand.report.facts import FrameFacts, Measure, ReportFacts
 from bitexpand.report.looks import looks
+from bitexpand.storage import is_there
 from bitexpand.verify import Check, VerifyJob, verify_sequence
 
 _GAIN, _BANDING = "Gain over doing nothing, dB", "Banding, CAMBI"
@@ -77,9 +78,9 @@ def write_report(
         UsageError: a pattern, range, config, space, display or view that cannot be used.
         WriteError: the page cannot be written.
     """
-    frames.prepare_folder(output.parent)
+    temporaries.prepare_folder(output.parent)
     facts = gather(job, tell, threads)
-    temporary = output.parent / frames.temporary_name(output.suffix)
+    temporary = output.parent / temporaries.temporary_name(output.suffix)
     try:
         temporary.write_text(page.render(facts), "utf-8", "backslashreplace")  # a path may be none
         temporary.replace(output)
@@ -181,7 +182,7 @@ def _of_check(check: Check, measures: Mapping[str, float]) -> FrameFacts:
         str(check.source),
         str(check.result),
         error=check.error,
-        missing=bool(check.error) and not check.result.exists(),
+        missing=bool(check.error) and not is_there(check.result),
         bound=check.bound,
         alpha_mismatched=check.alpha_mismatched,
         measures=measures,
@@ -206,8 +207,8 @@ def _unknown(checks: Iterable[Check]) -> tuple[str, ...]:
     which = sequence.format_frames(check.number for check in silent if check.number is not None)
     return (
         f"Not stated by the results{f' {which}' if which else ''}, which hold no bitexpand attributes: how they"
-        " were made, from what, and in which encoding. They were held against the source by --bits, --bound,"
-        " --in-space and --out-space, or their defaults.",
+        " were made, from what, and in which encoding. They were held against the source by --bits, --source,"
+        " --bound, --in-space and --out-space, or their defaults.",
     )
 
 

@@ -22,6 +22,7 @@ from bitexpand.errors import FarmError, UsageError
 from bitexpand.farm import dask
 from bitexpand.farm.job import FarmJob
 
+pytestmark = pytest.mark.timeout(300)
 pytest.importorskip("distributed", reason="no Dask here: pip install 'bitexpand[dask]'")
 
 
@@ -64,6 +65,16 @@ def start(script: Path, scheduler: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end and return the exit code and what was said."""
+    try:
+        said, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert "Traceback" not in said
+    return process.returncode, said
+
+
 def test_submitted_by_the_command_line(
     scheduler: str, tmp_path: Path, call_cli: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,25 +110,23 @@ def test_a_chunk_that_fails_is_named_and_the_others_are_done(
 
 
 def test_ctrl_c_ends_what_runs_and_begins_nothing_else(scheduler: str, tmp_path: Path) -> None:
-    job = small_job(tmp_path, 60, 20, size=(96, 128), verify=False, qc=False)
+    job = small_job(tmp_path, 36, 12, size=(64, 96), verify=False, qc=False)
     script = written(job, tmp_path / "job")
     running = start(script, scheduler)
-    wait_for(lambda: len(results(job)) > 3, "some frames are done")
+    wait_for(lambda: len(results(job)) > 1, "some frames are done")
     running.send_signal(signal.SIGINT)
-    said, _ = running.communicate(timeout=60)
-    assert running.returncode == 130, said
+    code, said = finish(running)
+    assert code == 130, said
     assert "interrupted; finished frames are complete, the same command goes on" in said
-    assert "Traceback" not in said
     before = states(job)
-    assert 3 < len(before) < 60
+    assert 1 < len(before) < 36
     assert not hidden_files(tmp_path)
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if job.expansion.input in (p.info["cmdline"] or ())
     ]
-    again = start(script, scheduler)
-    said, _ = again.communicate(timeout=100)
-    assert again.returncode == 0, said
-    assert len(results(job)) == 60
+    code, said = finish(start(script, scheduler))
+    assert code == 0, said
+    assert len(results(job)) == 36
     assert states(job).items() >= before.items()
 
 
@@ -138,11 +147,9 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="address of its scheduler, such as --scheduler tcp://farm:8786"):
         dask.submit(job, script.parent)
     for address in ("tcp://127.0.0.1:1", "no address"):
-        process = start(script, address)
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 1
+        code, said = finish(start(script, address))
+        assert code == 1
         assert f"error: no Dask scheduler answers at {address} (" in said
-        assert "Traceback" not in said
 
 
 def test_no_dask_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from bitexpand.errors import FarmError
 from bitexpand.farm import slurm
 from bitexpand.farm.job import FarmJob
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ OK, FAILED = "COMPLETED 0:0", "FAILED 1:0"
 
 
 def test_a_node_that_dies_half_way(cluster: SlurmCluster, tmp_path: Path, call_cli: Cli) -> None:
-    job = small_job(tmp_path / "a shot's", 240, 20, size=(64, 96))
+    job = small_job(tmp_path / "a shot's", 240, 20, size=(64, 96), qc=False)
     run = submitted(cluster, job, tmp_path / "the job's")
     chunks = [range(1001 + at, 1021 + at) for at in range(0, 240, 20)]
 
@@ -93,9 +93,8 @@ def test_a_node_that_dies_half_way(cluster: SlurmCluster, tmp_path: Path, call_c
     tasks = cluster.wait(run.ids[0])
     assert [task["JobState"] for task in tasks] == ["COMPLETED"] * 12
     assert [task["ArrayTaskId"] for task in tasks if task["Restarts"] == "1"] == [hit[-1]]
-    assert [run.outcome(1), run.outcome(2)] == [[OK], [OK]]
+    assert run.outcome(1) == [OK]
     assert "240 frames" in run.log("verify_*.log")
-    assert Path(job.page).stat().st_size > 10_000
     after = states(job)
     assert {name: after[name] for name in before} == before
     told = Counter(re.findall(r"frame (\d+) -> ", run.log("expand_*.log")))
@@ -166,10 +165,10 @@ def test_submitted_by_the_command_line_and_a_frame_vanishes(
 
 
 def test_workers_on_the_same_frames(cluster: SlurmCluster, tmp_path: Path) -> None:
-    job = small_job(tmp_path, 12, 6, qc=False)
+    job = small_job(tmp_path, 12, 6)
     run = submitted(cluster, job, tmp_path / "job", chunks="1001-1012\n1001-1009,1007-1012\n")
-    assert run.outcome() == [OK, OK]
-    assert run.outcome(1) == [OK]
+    assert [run.outcome(step) for step in range(3)] == [[OK, OK], [OK], [OK]]
+    assert Path(job.page).stat().st_size > 10_000
     assert len(results(job)) == 12
     assert not hidden_files(tmp_path)
 

@@ -119,7 +119,7 @@ def test_the_card_says_where_the_weights_come_from(run: Trained, tmp_path: Path)
     for part in (
         "# studio\n",
         f"| parameters | {count:,} |",
-        "`pyramid`: `PyramidConfig(channels=(4, 4), factor=2, fits=(3,), posterior=False, refits=())`",
+        "`pyramid`: `PyramidConfig(channels=(4, 4), factor=2, fits=(3,), posterior=False, refits=(), widths=False",
         "| own | CC0-1.0 | 1 | 3 | 0 |",
         "| all |  | 1 | 3 | 0 |",
         run.manifest.digest(),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from small_recipes import pictures, plate, recipe
 
 from bitexpand.errors import MissingInputError, UsageError
 from training.manifest import Manifest, Split
-from training.plan import assign
+from training.plan import Chunk, assign, parse_chunk
 from training.prepare import Prepared, prepare
 from training.recipe import Shares
 from training.sources.base import Original
@@ -144,3 +145,19 @@ def test_splits_have_their_shares_and_depend_on_the_seed() -> None:
     assert shares == pytest.approx({"train": 0.7, "val": 0.2, "test": 0.1}, abs=0.03)
     assert assign(scenes, Shares(70, 20, 10), 1) != drawn
     assert set(assign(scenes, Shares(0, 100, 0), 0).values()) == {"val"}
+
+
+@given(total=st.integers(0, 40), count=st.integers(1, 12))
+def test_each_picture_is_in_one_chunk(total: int, count: int) -> None:
+    numbers: Any = range(total)
+    chunks: list[Any] = [parse_chunk(f"{number}/{count}").of(numbers) for number in range(1, count + 1)]
+    assert sorted(number for chunk in chunks for number in chunk) == list(numbers)
+    assert max(map(len, chunks)) - min(map(len, chunks)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/8", "9/8", "1/0", "-1/8", "1/8/9", "a/b"])
+def test_what_is_no_chunk(text: str) -> None:
+    with pytest.raises(UsageError, match=f"chunk '{text}': give K/N with K from 1 to N, such as 3/8"):
+        parse_chunk(text)
+    with pytest.raises(UsageError):
+        Chunk(3, 2)

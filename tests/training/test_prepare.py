@@ -20,7 +20,8 @@ from small_recipes import pictures, plate, recipe
 
 from bitexpand.errors import DiskFullError, MissingInputError, PlateError, UsageError
 from training.manifest import Manifest
-from training.prepare import Failure, Progress, load_recipe, prepare
+from training.plan import Chunk
+from training.prepare import Failure, Progress, load_recipe, prepare, prepare_chunk
 from training.sources.base import Original
 from training.sources.folder import Folder
 
@@ -238,6 +239,42 @@ def test_light_that_the_encoding_cannot_take_is_refused(tmp_path: Path) -> None:
     prepared = prepare(recipe(tmp_path, source, encoding="Linear Rec.709 (sRGB)"))
     assert [failure.name for failure in prepared.failures] == ["folder/huge"]
     assert "choose an encoding that takes negative and very bright light" in prepared.failures[0].reason
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_chunks_and_then_the_whole_is_what_one_run_makes(count: int, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 6)
+    save(folder / "flat.exr", np.zeros((50, 50, 3), np.float32))
+    for name in ("twin", "triplet"):
+        (folder / f"{name}.exr").write_bytes((folder / "plate_0001.exr").read_bytes())
+    alone = prepare(recipe(tmp_path))
+    wanted = recipe(tmp_path, output=str(tmp_path / "shared"))
+    parts = [prepare_chunk(wanted, Chunk(number, count)) for number in range(count, 0, -1)]
+    assert not (tmp_path / "shared" / "manifest.json").exists()
+    assert sum(len(part.manifest.plates) for part in parts) >= len(alone.manifest.plates)
+    whole = prepare(wanted)
+    assert whole.kept == len(whole.manifest.plates) == 6
+    assert whole.failures == alone.failures
+    assert {name: content for name, (_, content) in contents(tmp_path / "shared").items()} == {
+        name: content for name, (_, content) in contents(tmp_path / "out").items()
+    }
+
+
+def test_a_chunk_that_never_ran_is_made_up_for(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", 5)
+    prepare_chunk(recipe(tmp_path), Chunk(2, 2))
+    whole = prepare(recipe(tmp_path))
+    assert (whole.kept, len(whole.manifest.plates)) == (2, 5)
+
+
+def test_a_chunk_that_replaces_plates_takes_the_manifest_away(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", 4)
+    prepare(recipe(tmp_path))
+    prepare_chunk(recipe(tmp_path), Chunk(1, 2))
+    Manifest.load(tmp_path / "out")  # nothing was made again
+    prepare_chunk(recipe(tmp_path, storage="uint16"), Chunk(1, 2))
+    with pytest.raises(MissingInputError, match="is no prepared folder"):
+        Manifest.load(tmp_path / "out")
 
 
 CHILD = """

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="pyramid")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        _make_frames(Path(folder), chosen.frames)
+        make_frames(Path(folder), chosen.frames)
         ours, plain = _take_turns(Path(folder), chosen.frames, chosen.repeats, chosen.model)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {chosen.frames} frames of {SIZE[0]}x{SIZE[1]}")
     print(f"oiiotool, plain conversion   {plain:7.3f} s a frame")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"ratio                        {ours / plain:7.1f}")
 
 
-def _make_frames(folder: Path, count: int) -> None:
+def make_frames(folder: Path, count: int) -> None:
     """Enlarge frames of the example plate to a plate of the size that is timed."""
     for number in range(1001, 1001 + count):
         source = shipped_file("examples", "plate", f"dusk_{1001 + (number - 1001) % 10}.png")

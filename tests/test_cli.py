@@ -129,7 +129,7 @@ def test_the_source_kind_reaches_the_file_and_verify(call_cli: Cli, shot: list[s
     written = read_frame(tmp_path / "out" / "shot_1001.exr")
     codes = read_frame(tmp_path / "in" / "shot_1001.png").pixels
     assert written.info.attribute("bitexpand:source_kind") == "truncated"
-    whole = codes < 255
+    whole = np.less(codes, 255)
     assert np.array_equal(np.floor(written.pixels.astype(np.float64) * 255 + 1e-4)[whole], codes[whole])
     call_cli("verify", shot[1], tmp_path / "out" / "shot_####.exr").said("OK: 3 frames")
     rounded = ("verify", shot[1], tmp_path / "out" / "shot_####.exr", "--source", "rounded")

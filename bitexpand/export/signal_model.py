@@ -50,7 +50,8 @@ class SignalModel(nn.Module):
         peak = torch.round(torch.pow(2.0, bits)) - 1
         known = torch.where(signal == signal, signal, torch.zeros_like(signal))
         code = torch.floor(known.clamp(0, 1) * peak + HALF_BIN)
-        estimate = self._estimate(code, peak)
+        height, width = code.shape[-2:]
+        estimate = estimate_cv(self.network, self._padded(code), peak)[..., :height, :width]
         estimate = torch.where(torch.isfinite(estimate), estimate, code)
         reach = (bound - EDGE_MARGIN).clamp(min=0)
         lower = (code - reach).clamp(min=0) * (1 + rounding)
@@ -60,8 +61,7 @@ class SignalModel(nn.Module):
         is_code = (signal * peak > -HALF_BIN) & (signal * peak < peak + HALF_BIN)
         return torch.where(is_code, expanded, signal)
 
-    def _estimate(self, code: Tensor, peak: Tensor) -> Tensor:
-        """Run the network on (1, 3, H, W) code values, padded to its grid and cropped again."""
+    def _padded(self, code: Tensor) -> Tensor:
+        """Repeat the border of (1, 3, H, W) up to whole cells of the model's grid, as the engine does."""
         height, width = code.shape[-2:]
-        padded = F.pad(code, (0, -width % self.grid, 0, -height % self.grid), mode="replicate")
-        return estimate_cv(self.network, padded, peak)[..., :height, :width]
+        return F.pad(code, (0, -width % self.grid, 0, -height % self.grid), mode="replicate")

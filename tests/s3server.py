@@ -28,6 +28,7 @@ def running() -> Iterator[S3Server]:
     host, port = server.get_host_and_port()
     try:
         with _client(f"http://{host}:{port}") as reached:
+            reached.clear()  # all of moto's servers in a process show the same buckets
             yield reached
     finally:
         server.stop()

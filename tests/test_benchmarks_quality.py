@@ -57,8 +57,8 @@ class Truth:
 
 
 def small_trial(seed: int = 0, height: int = 40, width: int = 56) -> Trial:
-    noise = np.random.default_rng(seed).normal(0, 3, (height, width, 3)).astype(np.float32)
-    plate_cv = 100 + noise.cumsum(0).cumsum(1) / np.float32(20)
+    noise = np.random.default_rng(seed).normal(0, 3, (height, width, 3))
+    plate_cv = (100 + noise.cumsum(0).cumsum(1) / 20).astype(np.float32)
     return Trial.rounded("group", f"folder/plate_{seed}", plate_cv)
 
 
@@ -192,7 +192,9 @@ def test_each_kind_keeps_the_truth_and_makes_the_codes_it_says(kind: kinds.Kind)
     if kind.source == "truncated":
         assert max(float(difference.max()) for difference in differences) <= 0
         assert np.array_equal(made[0].untouched_cv, made[0].codes + np.float32(0.5))
-    assert all(trial.source == "rounded" for trial in kinds.as_rounded(made))
+    for told, untold in zip(made, kinds.as_rounded(made), strict=True):
+        assert untold.source == "rounded"
+        assert np.array_equal(untold.untouched_cv, told.untouched_cv)  # what nobody touches is the same
 
 
 # --- sums
@@ -233,6 +235,8 @@ def test_violations_are_listed_worst_first_and_small_strata_left_out() -> None:
     ]
     found = [(v.name, v.stratum, round(v.gain, 2), round(v.share, 2)) for v in violations(measured)]
     assert found == [("bad", "all", -1.0, 1.0), ("bad", "ramp", -1.0, 1.0), ("mixed", "grainy", -0.3, 0.1)]
+    worst = violations(measured)[0]
+    assert (worst.before, worst.after) == pytest.approx((1, 10**0.05))  # each sample's error was 1 LSB
     assert np.isnan(measured[0].gain("edge"))
     assert pooled(measured).samples.sum() == 2115
 
@@ -404,6 +408,7 @@ def test_a_table_as_markdown_and_as_facts() -> None:
     assert (
         table.markdown() == "**Title**\n\n| plate | gain |\n| --- | --- |\n| a | +1.23 |\n| b |  |\n\nNote."
     )
+    assert replace(table, rows=[], note="").markdown() == "**Title**"
     rows = [{"plate": "a", "gain": 1.234}, {"plate": "b", "gain": None}]
     assert table.facts() == {"title": "Title", "rows": rows, "note": "Note."}
 

@@ -49,9 +49,9 @@ MODELS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="pyramid",
         architecture=Pyramid,
-        config=PyramidConfig(posterior=True, refits=(5, 7)),
+        config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="e37397cee2d46de317f8fef589047ca410a60cd1fd37b827855e243b45385faa",
+        sha256="c063a7c79b7423bd9bba97aa753dea517379165178fc85ad084f613f32b2f3a0",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

@@ -1,0 +1,45 @@
+"""Tables of gains: as Markdown for people, as facts for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.log import strict
+
+Cell = str | float
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text and numbers.
+
+    Attributes:
+        title: a line that says what was measured.
+        columns: their headings, no two alike.
+        rows: as many cells each; NaN is printed as nothing.
+        digits: of the numbers, after the point.
+        note: a line below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    digits: int = 2
+    note: str = ""
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, its title in bold above it; the title alone where there are no rows."""
+        lines = [self.columns, ["---"] * len(self.columns), *(map(self._text, row) for row in self.rows)]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines) if self.rows else ""
+        return "\n\n".join(filter(None, (f"**{self.title}**", body, self.note)))
+
+    def facts(self) -> object:
+        """Return the table as strict JSON's kinds: NaN is null."""
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return strict({"title": self.title, "rows": rows, "note": self.note})
+
+    def _text(self, cell: Cell) -> str:
+        if isinstance(cell, str):
+            return cell
+        return "" if cell != cell else f"{cell:+.{self.digits}f}"

@@ -408,6 +408,7 @@ def test_a_table_as_markdown_and_as_facts() -> None:
     assert (
         table.markdown() == "**Title**\n\n| plate | gain |\n| --- | --- |\n| a | +1.23 |\n| b |  |\n\nNote."
     )
+    assert "| a | 1.23 |" in replace(table, signed=False).markdown()
     assert replace(table, rows=[], note="").markdown() == "**Title**"
     rows = [{"plate": "a", "gain": 1.234}, {"plate": "b", "gain": None}]
     assert table.facts() == {"title": "Title", "rows": rows, "note": "Note."}

@@ -120,6 +120,7 @@ def cambi_section(subject: Subject) -> Iterator[Table]:
             f"CAMBI of {model.name}, ACEScct",
             columns,
             rows,
+            signed=False,
             note="Ratio: |result - truth| / |8 bits - truth|.",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,14 +19,14 @@ class Table:
         title: a line that says what was measured.
         columns: their headings, no two alike.
         rows: as many cells each; NaN is printed as nothing.
-        digits: of the numbers, after the point.
+        signed: whether a number above 0 gets its sign, as gains do.
         note: a line below it.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    digits: int = 2
+    signed: bool = True
     note: str = ""
 
     def markdown(self) -> str:
@@ -42,4 +43,6 @@ class Table:
     def _text(self, cell: Cell) -> str:
         if isinstance(cell, str):
             return cell
-        return "" if cell != cell else f"{cell:+.{self.digits}f}"
+        if math.isnan(cell):
+            return ""
+        return f"{cell:+.2f}" if self.signed else f"{cell:.2f}"

@@ -1,9 +1,8 @@
-"""The quality benchmark: its truths are what they say, its peers are not held back, its sums are right."""
+"""The quality benchmark: its truths are what they say, its sums are right, its tables are complete."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trials import Nothing, Truth, small_trial
 
 from benchmarks.quality import __main__ as command
 from benchmarks.quality import grain, kinds, peers, plates, ramps, scenes, sections
@@ -19,7 +19,6 @@ from benchmarks.quality.banding import bandings, pooled_ratio
 from benchmarks.quality.command_line import CommandLine
 from benchmarks.quality.tables import Table
 from benchmarks.quality.trial import (
-    CodeValues,
     Outcome,
     Trial,
     mean_gain,
@@ -36,33 +35,6 @@ from bitexpand.metrics.strata import MAX_GAIN, STRATA, Errors, strata
 from training.manifest import Manifest, PlateRow
 
 KNOWN_ORACLE = {0.1: 10.1, 0.2: 5.1, 0.35: 2.3, 0.5: 1.26, 1.0: 0.35}  # dB
-
-
-class Nothing:
-    """Leaves every plate as it is."""
-
-    name = "nothing"
-
-    def expand(self, trials: Sequence[Trial]) -> list[Floats]:
-        return [trial.untouched_cv for trial in trials]
-
-
-class Truth:
-    """Knows the answer."""
-
-    name = "truth"
-
-    def expand(self, trials: Sequence[Trial]) -> list[Floats]:
-        return [trial.truth_cv for trial in trials]
-
-
-def small_trial(seed: int = 0, height: int = 40, width: int = 56) -> Trial:
-    noise = np.random.default_rng(seed).normal(0, 3, (height, width, 3))
-    plate_cv = (100 + noise.cumsum(0).cumsum(1) / 20).astype(np.float32)
-    return Trial.rounded("group", f"folder/plate_{seed}", plate_cv)
-
-
-# --- grain
 
 
 @pytest.mark.parametrize("sigma", grain.SIGMAS)
@@ -86,9 +58,6 @@ def test_the_oracle_is_the_mean_of_the_gaussian_in_the_bin(offset: float, sigma:
 def test_the_oracle_takes_the_edge_of_bins_out_of_reach() -> None:
     guess = grain.oracle(np.array([90, 110], np.float32), np.full(2, 100, np.float32), 0.1)
     assert guess == pytest.approx([99.5, 100.5], abs=1e-2)
-
-
-# --- synthetic pictures
 
 
 @given(width=st.sampled_from(ramps.WIDTHS), angle=st.floats(0, 360), edge=st.booleans())
@@ -125,9 +94,6 @@ def test_the_synthetic_frames_hold_what_they_say() -> None:
         assert (strata(plate_cv) <= STRATA.index("smooth")).all()
 
 
-# --- plates
-
-
 @pytest.mark.parametrize("curve", plates.CURVES)
 def test_every_curve_holds_the_plates_and_rounds_them(curve: str) -> None:
     trials = plates.cg_trials(curve, limit=32)
@@ -145,7 +111,7 @@ def prepared_folder(folder: Path) -> Path:
     unknown[:7] = True
     np.save(folder / "plate.npy", plate_log)
     np.save(folder / "unknown.npy", unknown)
-    ours = peers_digest(next(plates.PLATES.glob("*.exr")))
+    (ours,) = plates._digests([next(plates.PLATES.glob("*.exr"))])
     rows = [
         PlateRow("a/train", "plate.npy", None, 40, 56, "one", "train", "made", "CC0-1.0", "made", "0", "0"),
         PlateRow(
@@ -155,11 +121,6 @@ def prepared_folder(folder: Path) -> Path:
     ]
     Manifest("ACEScct", "bitexpand", "float", tuple(rows)).save(folder)
     return folder
-
-
-def peers_digest(path: Path) -> str:
-    (digest,) = plates._digests([path])
-    return digest
 
 
 def test_a_prepared_folder_gives_its_validation_plates_that_are_not_ours(tmp_path: Path) -> None:
@@ -172,9 +133,6 @@ def test_a_prepared_folder_gives_its_validation_plates_that_are_not_ours(tmp_pat
     assert outcomes(Nothing(), [trial])[0].errors.samples.sum() == 33 * 56 * 3
     (other,) = plates.prepared_trials("ARRI LogC4", tmp_path)
     assert np.abs(other.truth_cv - trial.truth_cv).mean() > 1
-
-
-# --- source kinds
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
@@ -195,9 +153,6 @@ def test_each_kind_keeps_the_truth_and_makes_the_codes_it_says(kind: kinds.Kind)
     for told, untold in zip(made, kinds.as_rounded(made), strict=True):
         assert untold.source == "rounded"
         assert np.array_equal(untold.untouched_cv, told.untouched_cv)  # what nobody touches is the same
-
-
-# --- sums
 
 
 def test_gains_are_what_the_formula_says(tmp_path: Path) -> None:
@@ -264,90 +219,6 @@ def test_banding_of_nothing_done_and_of_the_truth() -> None:
     assert pooled_ratio(before) == before[0].ratio == 1
     assert pooled_ratio(after) == 0
     assert np.isnan(pooled_ratio([]))
-
-
-# --- peers
-
-IDENTITIES = {
-    "ffmpeg of 16 bits": peers.ffmpeg_filter("null", 16),
-    "ffmpeg of 8 bits": peers.ffmpeg_filter("null", 8),
-    "ffmpeg deband": peers.ffmpeg_filter("deband=1thr=0.00003:2thr=0.00003:3thr=0.00003", 16),
-    "libplacebo": peers._libplacebo(":deband_threshold=0:deband_grain=0"),
-    "G'MIC": peers.gmic_commands(),
-}
-
-
-@pytest.mark.parametrize("name", IDENTITIES)
-def test_the_way_through_a_peer_loses_nothing(name: str) -> None:
-    skip_without(name)
-    codes = np.random.default_rng(0).integers(0, 256, (2, 33, 50, 3), np.uint8)
-    result_cv = IDENTITIES[name](codes)
-    assert result_cv.dtype == np.float32
-    assert result_cv.shape == codes.shape
-    assert np.abs(result_cv - codes).max() < 1e-4
-
-
-def test_a_16_bit_way_has_16_bits() -> None:
-    codes = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (64, 1, 3))[None]
-    halved = peers.ffmpeg_filter("lutrgb=r=val/3:g=val/3:b=val/3", 16)(codes)
-    assert np.abs(halved - codes / 3).max() < 1 / 257
-
-
-@pytest.mark.parametrize("index", range(len(peers._PEERS)))
-def test_peers_move_a_ramp_a_little_and_keep_its_size(index: int) -> None:
-    peer, _ = peers._PEERS[index]
-    skip_without(peer.name)
-    trial = Trial.rounded("ramps", "ramp", ramps.ramp(8, 20, side=96)[:, :81])
-    (result_cv,) = peer.expand([trial])
-    moved = np.abs(result_cv - trial.codes)
-    assert moved.shape == trial.codes.shape
-    assert 0 < moved.mean() < 2
-    assert moved.max() < 12
-
-
-def test_pocs_stays_in_the_bin_and_finds_ramps() -> None:
-    trial = Trial.rounded("ramps", "ramp", ramps.ramp(8, 20, side=96))
-    result_cv = peers.pocs(trial.codes[None])[0]
-    assert np.abs(result_cv - trial.codes).max() <= 0.5
-    assert trial.errors(result_cv).gain() > 10
-
-
-def test_trials_of_several_sizes_come_back_in_order() -> None:
-    seen = []
-
-    def expand_all(codes: CodeValues) -> Floats:
-        seen.append(codes.shape)
-        return codes.astype(np.float32)
-
-    trials = [small_trial(n, height) for n, height in enumerate((40, 40, 24, 40))]
-    results = list(peers.Peer("plain", expand_all).expand(trials))
-    assert seen == [(2, 40, 56, 3), (1, 24, 56, 3), (1, 40, 56, 3)]
-    assert all(np.array_equal(cv, trial.codes) for cv, trial in zip(results, trials, strict=True))
-
-
-def test_a_peer_that_is_not_there_is_named_with_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = peers.Peer("Absent", lambda _: peers._output(["no-such-program"], b"")), "apt's absent"  # pyright: ignore
-    broken = peers.Peer("Broken", peers.ffmpeg_filter("no_such_filter", 8)), "another ffmpeg"
-    monkeypatch.setattr(peers, "_PEERS", (absent, broken))
-    found, missing = peers.available()
-    assert [peer.name[:4] for peer in found] == ["POCS"]
-    assert missing[0] == "Absent left out (no-such-program is not installed); it needs apt's absent"
-    assert missing[1].startswith("Broken left out (")
-    assert missing[1].endswith("it needs another ffmpeg")
-
-
-def skip_without(name: str) -> None:
-    """Skip where a peer's program is not installed."""
-    if "G'MIC" in name and not shutil.which("gmic"):
-        pytest.skip("G'MIC is not installed: apt's gmic")
-    if "libplacebo" in name:
-        try:
-            IDENTITIES["libplacebo"](np.zeros((1, 16, 16, 3), np.uint8))
-        except BitexpandError as error:
-            pytest.skip(f"libplacebo needs Vulkan, apt's mesa-vulkan-drivers: {error}")
-
-
-# --- sections and the command
 
 
 @pytest.fixture

@@ -84,6 +84,12 @@ def test_a_peer_that_is_not_there_is_named_with_what_it_needs(monkeypatch: pytes
     assert missing[1].endswith("it needs another ffmpeg")
 
 
+def test_a_peer_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_PATIENCE", 0.2)
+    with pytest.raises(BitexpandError, match=r"sleep did not end within 0\.2 s"):
+        peers._output(["sleep", "60"], b"")
+
+
 def skip_without(name: str) -> None:
     """Skip where a peer's program is not installed."""
     if "G'MIC" in name and not shutil.which("gmic"):

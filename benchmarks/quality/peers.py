@@ -27,6 +27,7 @@ ExpandAll = Callable[[npt.NDArray[np.uint8]], Floats]
 
 _GBR, _RGB = [1, 2, 0], [2, 0, 1]  # ffmpeg's order of planes from ours, and back
 _VULKAN = ("-init_hw_device", "vulkan=v:0", "-filter_hw_device", "v")  # else it refuses software Vulkan
+_PATIENCE = 600.0  # s, for all pictures of one size together
 _POCS_SIGMA, _POCS_ITERATIONS = 1.0, 50  # px
 
 
@@ -115,7 +116,10 @@ def _pocs(codes_cv: Floats) -> Floats:
 def _output(command: Sequence[str], given: bytes) -> bytes:
     if shutil.which(command[0]) is None:
         raise BitexpandError(f"{command[0]} is not installed")
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise BitexpandError(f"{Path(command[0]).name} did not end within {_PATIENCE:g} s") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise BitexpandError(f"{Path(command[0]).name} failed: {said[-1]}")

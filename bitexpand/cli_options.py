@@ -94,6 +94,21 @@ def run_options(command: F) -> F:
     return added(command, options)
 
 
+def promise_options(source: str, result: str) -> Callable[[F], F]:
+    """Add the options of ``verify.VerifyJob``, which say what was promised; arguments are as the command calls them."""
+    written = f"[default: as written in {result}"
+    options = [
+        click.option("--frames", type=FRAMES, default=None, metavar="RANGE", help="Such as 1001-1100.  [default: all sources]"),
+        click.option("--bits", type=OrUnset(click.INT), default=None, help=f"True bit depth of the source.  {written}]"),
+        click.option("--bound", type=OrUnset(click.FLOAT), default=None, metavar="LSB", help=f"Largest move allowed.  {written}, else as --source says, 0.5 if rounded]"),
+        click.option("--source", "source_kind", type=click.Choice(list(SOURCE_KINDS)), default=None, help=f"What made {source}.  {written}, else rounded]"),
+        click.option("--config", type=OrUnset(click.STRING), default=None, metavar="OCIO", help=f"OpenColorIO config of the conversion.  {written}]"),
+        click.option("--in-space", type=OrUnset(click.STRING, ""), default=None, metavar="SPACE", help=f"Colour space of {source}.  {written}]"),
+        click.option("--out-space", type=OrUnset(click.STRING, ""), default=None, metavar="SPACE", help=f"Colour space of {result}.  {written}]"),
+    ]  # fmt: skip
+    return lambda command: added(command, options)
+
+
 def added(command: F, options: list[Callable[[F], F]]) -> F:
     """Add options to a command, in the order of its help."""
     for option in reversed(options):

@@ -7,58 +7,14 @@ from typing import Any
 
 import click
 
-from bitexpand.cli_options import FRAMES, OrUnset
-from bitexpand.code_values import SOURCE_KINDS
+from bitexpand.cli_options import promise_options
 from bitexpand.errors import BitexpandError, UsageError
 
 
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("result", metavar="DST")
-@click.option(
-    "--frames", type=FRAMES, default=None, metavar="RANGE", help="Such as 1001-1100.  [default: all sources]"
-)
-@click.option(
-    "--bits",
-    type=OrUnset(click.INT),
-    default=None,
-    help="True bit depth of the source.  [default: as written in DST]",
-)
-@click.option(
-    "--bound",
-    type=OrUnset(click.FLOAT),
-    default=None,
-    metavar="LSB",
-    help="Largest move allowed.  [default: as written in DST, else 0.5]",
-)
-@click.option(
-    "--source",
-    "source_kind",
-    type=click.Choice(list(SOURCE_KINDS)),
-    default=None,
-    help="What made SRC.  [default: as written in DST, else rounded]",
-)
-@click.option(
-    "--config",
-    type=OrUnset(click.STRING),
-    default=None,
-    metavar="OCIO",
-    help="OpenColorIO config of the conversion.  [default: as written in DST]",
-)
-@click.option(
-    "--in-space",
-    type=OrUnset(click.STRING, ""),
-    default=None,
-    metavar="SPACE",
-    help="Colour space of SRC.  [default: as written in DST]",
-)
-@click.option(
-    "--out-space",
-    type=OrUnset(click.STRING, ""),
-    default=None,
-    metavar="SPACE",
-    help="Colour space of DST.  [default: as written in DST]",
-)
+@promise_options("SRC", "DST")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(as_json: bool, **options: Any) -> int:
     """Read written frames again and hold them against their sources; exit 1 on any fault."""
@@ -225,50 +181,7 @@ def compare(
     help="The page; it needs no network and no other file.",
 )
 @click.option("--truth", default=None, metavar="TRUTH", help="Pattern of the originals: adds the gain in dB.")
-@click.option(
-    "--frames", type=FRAMES, default=None, metavar="RANGE", help="Such as 1001-1100.  [default: all sources]"
-)
-@click.option(
-    "--bits",
-    type=OrUnset(click.INT),
-    default=None,
-    help="True bit depth of the source.  [default: as written in RESULT]",
-)
-@click.option(
-    "--bound",
-    type=OrUnset(click.FLOAT),
-    default=None,
-    metavar="LSB",
-    help="Largest move allowed.  [default: as written in RESULT, else 0.5]",
-)
-@click.option(
-    "--source",
-    "source_kind",
-    type=click.Choice(list(SOURCE_KINDS)),
-    default=None,
-    help="What made SOURCE.  [default: as written in RESULT, else rounded]",
-)
-@click.option(
-    "--config",
-    type=OrUnset(click.STRING),
-    default=None,
-    metavar="OCIO",
-    help="OpenColorIO config.  [default: as written in RESULT]",
-)
-@click.option(
-    "--in-space",
-    type=OrUnset(click.STRING, ""),
-    default=None,
-    metavar="SPACE",
-    help="Colour space of SOURCE.  [default: as written in RESULT]",
-)
-@click.option(
-    "--out-space",
-    type=OrUnset(click.STRING, ""),
-    default=None,
-    metavar="SPACE",
-    help="Colour space of RESULT.  [default: as written in it]",
-)
+@promise_options("SOURCE", "RESULT")
 @click.option(
     "--truth-space", default=None, metavar="SPACE", help="Colour space of TRUTH.  [default: SOURCE's]"
 )

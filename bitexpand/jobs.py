@@ -18,8 +18,6 @@ from bitexpand.storage import those_there
 if TYPE_CHECKING:
     from bitexpand.engine import Expander, Precision
 
-# LSB: models that are made to leave the bin of rounding. Here, as the registry takes torch to load.
-_BOUNDS_OF_MODELS = {"dequant-unet-aug": 1.0}
 _LONGEST_NAME = 255  # bytes, on every file system in use
 
 Existing: TypeAlias = Literal["skip", "overwrite", "error"]
@@ -34,7 +32,7 @@ class Settings:
         model: a name of ``bitexpand models``, or a weights file.
         device, precision, strength, tile, overlap, post_smooth, threads: as ``Expander`` takes them.
         source_kind: what made the sources: a name of :data:`bitexpand.code_values.SOURCE_KINDS`.
-        bound: largest move in LSB; 0.5 is the bin itself. None is what the source kind allows, or the model's own.
+        bound: largest move in LSB; 0.5 is the bin itself. None is what the source kind allows.
         bits: true bit depth of the sources; None takes it from each file.
         config: OpenColorIO config; None is $OCIO, else the pinned built-in.
         in_space: the plates' colour space; out_space: the files'. None keeps the encoding as it is.
@@ -89,11 +87,8 @@ class Settings:
 
     @property
     def largest_move(self) -> float:
-        """The bound in LSB: as given, else what the source kind asks for, or the model where it asks for more."""
-        if self.bound is not None:
-            return self.bound
-        half_width = code_values.source_kind(self.source_kind).half_width
-        return max(half_width, _BOUNDS_OF_MODELS.get(self.model, half_width))
+        """The bound in LSB: as given, else what the source kind asks for."""
+        return code_values.source_kind(self.source_kind).half_width if self.bound is None else self.bound
 
     def storage(self, bits: int, target: Location, conversion: color.Conversion | None) -> Storage:
         """Return the sample type of a target for a source of ``bits`` bits and the conversion on the way."""

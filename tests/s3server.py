@@ -60,6 +60,8 @@ def seaweed(folder: Path) -> Iterator[S3Server]:
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
+        "-volume.max=1000",  # a bucket takes up to seven, and of eight, the default, those of a removed one come back late
+        "-volume.minFreeSpace=1MiB",  # of a nearly full disk every volume would be read-only
         "-s3.iam=false",
     ]
     command += [f"-s3.config={folder / 'users.json'}", "-s3.autoCreateBucket=false"]

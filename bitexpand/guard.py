@@ -55,7 +55,10 @@ class Guard:
         if not torch.isfinite(estimate_cv).all():
             bad = int((~torch.isfinite(estimate_cv)).sum())
             raise GuardError(f"{bad} of {estimate_cv.numel()} samples are not finite")
-        lower, upper = self._lower[plate_codes], self._upper[plate_codes]
+        lower, upper = (
+            ends.index_select(0, plate_codes.flatten()).view_as(plate_codes)
+            for ends in (self._lower, self._upper)
+        )
         self._clamped += int(((estimate_cv < lower) | (estimate_cv > upper)).sum())
         self._samples += estimate_cv.numel()
         guarded_cv = torch.minimum(torch.maximum(estimate_cv, lower), upper)

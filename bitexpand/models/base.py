@@ -31,6 +31,9 @@ class PlateModel(nn.Module):
         units: "lsb" for code values, 0 to 2**bits - 1; "unit" for code values scaled to [0, 1].
         bytes_per_pixel: peak memory of one float32 inference, input and output included, for the tile size.
         takes_half_width: ``forward`` has a second argument, the half-width of the bins.
+        narrows: :meth:`narrow` is there, and keeps estimates within 0.01 LSB of float32's.
+        strip_pixels: how many pixels to treat at a time where the whole plate would not stay in the CPU's caches;
+            None is all, as gradients and traces need it. Only for speed and memory.
     """
 
     config_type: ClassVar[type[ModelConfig]]
@@ -39,6 +42,8 @@ class PlateModel(nn.Module):
     units: Units
     bytes_per_pixel: int
     takes_half_width: bool = False
+    narrows: bool = False
+    strip_pixels: int | None = None
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
@@ -48,6 +53,10 @@ class PlateModel(nn.Module):
     def grid(self) -> int:
         """Tiles start on multiples of it, in pixels: the side of the largest cell that the model averages."""
         return self.multiple
+
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Run as much of the network in bfloat16 or float16 as its estimates allow."""
+        raise NotImplementedError
 
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate; the engine clamps the result to the bins.
@@ -71,8 +80,8 @@ def estimate_cv(
     module: PlateModel,
     plate_cv: Tensor,
     peak_cv: float | Tensor,
-    below: Tensor | None = None,
-    above: Tensor | None = None,
+    below: float | Tensor | None = None,
+    above: float | Tensor | None = None,
 ) -> Tensor:
     """Run a model on code values, whatever its units and however wide their bins are.
 
@@ -82,8 +91,8 @@ def estimate_cv(
         module: the model.
         plate_cv: (N, 3, H, W) float32 code values in LSB.
         peak_cv: the largest code value, or (N, 1, 1, 1) of them.
-        below, above: (N, 1, 1, 1) float32, how far in LSB the truth may lie under and over the code value; None is
-            half an LSB, as after rounding.
+        below, above: how far in LSB the truth may lie under and over the code value, one for all or (N, 1, 1, 1)
+            float32; None is half an LSB, as after rounding.
 
     Returns:
         (N, 3, H, W) float32 in LSB, not clamped.

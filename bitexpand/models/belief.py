@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bitexpand.code_values import HALF_BIN
 
-FAR = 30.0  # scales: beyond the bin by so many, a belief's mean makes no difference, and its densities no numbers
+FAR = 10.0  # scales: beyond the bin by so many, a belief's mean makes no difference, and its densities no numbers
 
 
 def posterior_mean(mean: Tensor, scale: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:
@@ -25,12 +25,14 @@ def posterior_mean(mean: Tensor, scale: Tensor, half_width: float | Tensor = HAL
         Same shape, float32, LSB from the bin's middle, within the half-width.
     """
     distance = torch.minimum(mean.abs(), half_width + FAR * scale)
-    near, far = (half_width - distance) / scale, (-half_width - distance) / scale
-    up_to_near, up_to_far = torch.sigmoid(near), torch.sigmoid(far)
-    # log((1 + e^near) / (1 + e^far)), the integral of the distribution function, exact where both are all but 1
-    area = torch.log1p(torch.exp(near) * -torch.expm1(far - near) * (1 - up_to_far))
-    moment = half_width * (up_to_near + up_to_far) - scale * area  # by parts
-    return mean.sign() * moment / (up_to_near - up_to_far)
+    # e^near and e^far: neither can be too large for float32, as the scale is no less than 1/148 of the bin
+    near = torch.exp((half_width - distance) / scale)
+    far = torch.exp((-half_width - distance) / scale)
+    both = (1 + near) * (1 + far)
+    inside = (near - far) / both  # the share of the distribution that lies in the bin
+    area = torch.log(1 + (near - far) / (1 + far))  # the integral of the distribution function
+    moment = half_width * ((near + far + 2 * near * far) / both) - scale * area  # by parts
+    return mean.sign() * moment / inside
 
 
 def where_bins_meet(residual: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:

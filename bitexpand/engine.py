@@ -101,7 +101,8 @@ class Expander:
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads}: give 1 or more")
         if threads is not None:
-            torch.set_num_threads(threads)
+            use_threads(threads)
+        self.threads = torch.get_num_threads()
         self.device = find_device(device)
         loaded = registry.load(model)
         self.model_name, self.weights_sha256 = loaded.name, loaded.weights_sha256
@@ -243,6 +244,11 @@ class Expander:
         side = min(tile, _ceil_to(max(shape[:2]), self._grid)) // 2 // self._grid * self._grid
         smallest = smallest_tile(self._overlap, self._grid)
         return max(side, smallest) if tile > smallest else None
+
+
+def use_threads(count: int) -> None:
+    """Set how many CPU threads the network takes in the thread that calls this."""
+    torch.set_num_threads(count)
 
 
 def find_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import hidden_files
 from expansions import (
     codes_in,
@@ -25,13 +26,20 @@ from expansions import (
 from plates import natural, save, save_shot
 
 from bitexpand import frames, pipeline, temporaries
-from bitexpand.engine import Expander
+from bitexpand.code_values import Bins, Codes
+from bitexpand.engine import Expanded, Expander
 from bitexpand.errors import GuardError, UsageError
 from bitexpand.frames import FrameInfo, Window, read_frame
 from bitexpand.jobs import Batch, Job, plan_batch, plan_sequence
 from bitexpand.pipeline import expand_sequence, run
 from bitexpand.plate import Plate, read_plate
 from bitexpand.results import FrameResult
+
+
+@pytest.fixture(params=[1, 2], ids=["in turn", "side by side"])
+def job(job: Job, request: pytest.FixtureRequest) -> Job:
+    """Return the job with one thread, or with so many that two frames are expanded at a time."""
+    return replace(job, threads=request.param)
 
 
 def test_a_sequence_is_expanded_in_its_order(job: Job) -> None:
@@ -48,6 +56,21 @@ def test_a_sequence_is_expanded_in_its_order(job: Job) -> None:
         assert np.array_equal(codes_in(result.task.target), source_codes)
         assert np.abs(stored.pixels.astype(np.float32) * 255 - source_codes).max() > 0.1, "something happened"
     assert not hidden_files(Path(job.output).parent)
+
+
+def test_small_frames_are_expanded_side_by_side(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, expand_frame = threading.Barrier(2), Expander.expand_frame
+
+    def met(self: Expander, codes: Codes, limits: Bins) -> Expanded:
+        try:
+            at_once.wait(2 if job.threads == 2 else 0)  # for the other frame to be expanded meanwhile
+        except threading.BrokenBarrierError:
+            assert job.threads == 1
+        assert torch.get_num_threads() == 1
+        return expand_frame(self, codes, limits)
+
+    monkeypatch.setattr(Expander, "expand_frame", met)
+    assert statuses(job) == "wwwwww"
 
 
 def test_results_keep_their_order_when_writers_do_not(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +281,7 @@ def test_an_interrupt_inside_the_model_drops_that_frame(job: Job, monkeypatch: p
     monkeypatch.undo()
     assert not hidden_files(target(job, 1001).parent)
     assert not target(job, 1003).exists()
-    assert statuses(job)[2:] == "wwww"
+    assert statuses(job)[2] == "w"
 
 
 def test_remains_of_dead_runs_are_swept_and_those_of_live_ones_are_not(job: Job) -> None:

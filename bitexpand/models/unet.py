@@ -109,7 +109,10 @@ class UNet(PlateModel):
         for block in (*self.encoder, *self.decoder):
             assert isinstance(block, nn.Sequential)
             for place in (0, 3):
-                block[place] = fuse_conv_bn_eval(block[place], block[place + 1])
+                layer, norm = block[place], block[place + 1]
+                assert isinstance(layer, nn.Conv2d)
+                assert isinstance(norm, nn.BatchNorm2d)
+                block[place] = fuse_conv_bn_eval(layer, norm)
                 block[place + 1] = nn.Identity()
         for layer in (*self.encoder[1:], *self.decoder[1:], *self.up):
             layer.to(dtype)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitexpand.clipped import calm
 from bitexpand.code_values import (
     MAX_BITS,
     MIN_BITS,
@@ -196,8 +197,9 @@ class Expander:
         """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
         plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
         estimate_cv = self._estimate(plate_codes[None].to(torch.float32), limits)
+        calmed_cv = calm(plate_codes, estimate_cv[0], limits)
         try:
-            guarded_cv = guard(plate_codes, estimate_cv[0])
+            guarded_cv = guard(plate_codes, calmed_cv)
         except GuardError as error:
             raise GuardError(
                 f"model {self.model_name}: {error}; nothing was written for this frame"

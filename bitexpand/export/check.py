@@ -120,7 +120,7 @@ def expected(model: str | Path, cases: Iterable[Case]) -> Iterator[tuple[Case, C
     engines: dict[float, Expander] = {}
     for case in cases:
         if case.strength not in engines:
-            engines[case.strength] = Expander(model, device="cpu", strength=case.strength)
+            engines[case.strength] = Expander(model, device="cpu", precision="fp32", strength=case.strength)
         codes = _plate(case)
         yield case, codes, engines[case.strength].expand(codes, bits=case.bits, bound=case.bound)
 

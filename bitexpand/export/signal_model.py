@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitexpand.clipped import calm_end
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN
 from bitexpand.models.base import PlateModel, estimate_cv
 
@@ -53,6 +54,8 @@ class SignalModel(nn.Module):
         height, width = code.shape[-2:]
         estimate = estimate_cv(self.network, self._padded(code), peak)[..., :height, :width]
         estimate = torch.where(torch.isfinite(estimate), estimate, code)
+        for end in (peak, torch.zeros_like(peak)):
+            estimate = calm_end(code[0], estimate[0], end, 1 + HALF_BIN)[None]
         reach = (bound - EDGE_MARGIN).clamp(min=0)
         lower = (code - reach).clamp(min=0) * (1 + rounding)
         upper = torch.minimum(code + reach, peak) * (1 - rounding)

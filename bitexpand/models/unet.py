@@ -110,10 +110,8 @@ class UNet(PlateModel):
             assert isinstance(block, nn.Sequential)
             for place in (0, 3):
                 layer, norm = block[place], block[place + 1]
-                assert isinstance(layer, nn.Conv2d)
-                assert isinstance(norm, nn.BatchNorm2d)
-                block[place] = fuse_conv_bn_eval(layer, norm)
-                block[place + 1] = nn.Identity()
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    block[place], block[place + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
         for layer in (*self.encoder[1:], *self.decoder[1:], *self.up):
             layer.to(dtype)
 

@@ -2,9 +2,9 @@
 
 Data flows one way, and the modules say so::
 
-    read ──► expand ──────────────► encode ──► write
-    frames   engine                 color      frames
-             tile ► model ► guard   encoding
+    read ──► expand ────────────────────────► encode ──► write
+    frames   engine                           color      frames
+             tile ► model ► clipped ► guard   encoding
 
 ``pipeline`` is the only module that sees all stages, ``cli`` only parses and prints. From Python::
 

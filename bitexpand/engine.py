@@ -35,6 +35,7 @@ from bitexpand.guard import Guard, GuardReport
 from bitexpand.models import registry
 from bitexpand.models.base import estimate_cv
 from bitexpand.models.smooth import edge_gated_blur
+from bitexpand.models.table import default_bound
 from bitexpand.tiling import check_overlap, check_tile, smallest_tile, tiles
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -139,7 +140,7 @@ class Expander:
                 or display encoding, 0 .. 2**bits - 1.
             bits: bits of a sample, 2 to 12; None is 8 for uint8 and must be given for uint16.
             bound: largest move in LSB; 0.5 keeps every value in its bin, so rounding gives the plate back. None is
-                what the source kind allows.
+                what the source kind allows, or the model's own bound where that is wider.
             source: what made the plate, a name of :data:`bitexpand.code_values.SOURCE_KINDS`.
 
         Returns:
@@ -151,7 +152,9 @@ class Expander:
             MemoryShortageError: the frame does not fit even in the smallest tiles.
         """
         codes, bits = _checked_codes(plate_cv, bits)
-        limits = bins(bits, bound, kind=source_kind(source))
+        kind = source_kind(source)
+        bound = default_bound(self.model_name, kind.half_width) if bound is None else bound
+        limits = bins(bits, bound, kind=kind)
         return self.expand_frame(codes, limits).plate_cv.reshape(plate_cv.shape)
 
     def expand_frame(self, codes: Codes, limits: Bins) -> Expanded:

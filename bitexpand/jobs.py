@@ -12,6 +12,7 @@ from bitexpand import code_values, color, formats, frames, sequence, stills
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, ROUNDED, Storage, bins, peak
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.location import Location, remote_text
+from bitexpand.models.table import default_bound
 from bitexpand.plate import check_plate
 from bitexpand.storage import those_there
 
@@ -32,7 +33,8 @@ class Settings:
         model: a name of ``bitexpand models``, or a weights file.
         device, precision, strength, tile, overlap, post_smooth, threads: as ``Expander`` takes them.
         source_kind: what made the sources: a name of :data:`bitexpand.code_values.SOURCE_KINDS`.
-        bound: largest move in LSB; 0.5 is the bin itself. None is what the source kind allows.
+        bound: largest move in LSB; 0.5 is the bin itself. None is what the source kind allows, or the model's own
+            bound where that is wider.
         bits: true bit depth of the sources; None takes it from each file.
         config: OpenColorIO config; None is $OCIO, else the pinned built-in.
         in_space: the plates' colour space; out_space: the files'. None keeps the encoding as it is.
@@ -87,8 +89,9 @@ class Settings:
 
     @property
     def largest_move(self) -> float:
-        """The bound in LSB: as given, else what the source kind asks for."""
-        return code_values.source_kind(self.source_kind).half_width if self.bound is None else self.bound
+        """The bound in LSB: as given, else what the source kind and the model ask for."""
+        half_width = code_values.source_kind(self.source_kind).half_width
+        return default_bound(self.model, half_width) if self.bound is None else self.bound
 
     def storage(self, bits: int, target: Location, conversion: color.Conversion | None) -> Storage:
         """Return the sample type of a target for a source of ``bits`` bits and the conversion on the way."""

@@ -305,7 +305,6 @@ def test_names_that_are_not_utf8(shot: Shot) -> None:
     ("options", "fragments"),
     [
         (("--model", "smoth"), ("unknown model 'smoth'; did you mean 'smooth'?",)),
-        (("--model", "unet28m"), ("no weights ship yet for model 'unet28m'", "--model FILE")),
         (("--in-space", "acescctt"), ("unknown colour space 'acescctt'; did you mean 'ACEScct'",)),
         (("--in-space", "ACEScct", "--out-space", "acsecg"), ("unknown colour space 'acsecg'", "'ACEScg'")),
         (("--out-space", "ACEScg"), ("--out-space needs --in-space",)),

@@ -101,7 +101,6 @@ def test_the_check_sees_each_fault(weights: str, kind: str) -> None:
         (["pyramide", "--target", "nuke"], 2, ["unknown model 'pyramide'", "did you mean 'pyramid'?"]),
         (["pyramid", "--target", "onx"], 2, ["unknown target 'onx'", "did you mean 'onnx'?"]),
         (["pyramid"], 2, ["--target"]),
-        (["unet28m", "--target", "torchscript"], 2, ["no weights ship yet for model 'unet28m'"]),
         (["nowhere.safetensors", "--target", "onnx"], 3, ["no such weights file"]),
     ],
 )

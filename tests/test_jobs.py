@@ -44,6 +44,26 @@ def test_a_wider_bound_allows_lossy_compression() -> None:
     assert Settings(compression="dwaa", bound=2.0).compression == "dwaa"
 
 
+@pytest.mark.parametrize(
+    ("options", "largest_move"),
+    [
+        ({}, 0.5),
+        ({"model": "dequant-unet"}, 0.5),
+        ({"model": "dequant-unet-aug"}, 1.0),
+        ({"model": "dequant-unet-aug", "bound": 0.5}, 0.5),
+        ({"model": "dequant-unet-aug", "source_kind": "truncated"}, 1.0),
+        ({"model": "dequant-unet-aug", "source_kind": "lossy"}, 4.0),
+        ({"model": "weights/dequant-unet-aug.safetensors"}, 0.5),
+    ],
+)
+def test_a_model_has_a_bound_of_its_own_where_none_is_given(
+    options: dict[str, Any], largest_move: float
+) -> None:
+    settings = Settings(**options)
+    assert settings.largest_move == largest_move
+    assert settings.pixel_settings()["bound"] == largest_move
+
+
 def test_a_job_checks_what_it_adds() -> None:
     with pytest.raises(UsageError, match="--on-missing hold: give one of error, skip"):
         Job(input="a", output="b", on_missing="hold")  # pyright: ignore[reportArgumentType]

@@ -15,6 +15,8 @@ from torch import nn
 
 from bitexpand.errors import UsageError
 from bitexpand.models.base import PlateModel
+from bitexpand.models.convnext import ConvNextUNet
+from bitexpand.models.dequant import DequantUNet
 from bitexpand.models.pyramid import Pyramid
 from bitexpand.models.unet import UNet
 
@@ -25,7 +27,8 @@ def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) 
     """Return a model of a larger config that computes the same, but for the noise.
 
     Args:
-        module: a ``Pyramid``, which can be told of ``widths``; or a ``UNet``, whose ``channels`` can be multiplied.
+        module: a ``Pyramid``, which can be told of ``widths``; a ``UNet``, whose ``channels`` can be multiplied; a
+            ``DequantUNet`` or ``ConvNextUNet``, whose ``reach`` can change: moves well below both stay the same.
         changes: fields of its config with new values.
         noise: added to repeated channels, as a share of the root mean square of their weights.
 
@@ -35,7 +38,7 @@ def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) 
     config = replace(module.config, **changes)
     different = {f.name for f in fields(config) if getattr(config, f.name) != getattr(module.config, f.name)}
     larger = type(module)(config)
-    if not different:
+    if not different or (isinstance(module, DequantUNet | ConvNextUNet) and different == {"reach"}):
         larger.load_state_dict(module.state_dict())
     elif isinstance(module, Pyramid) and different == {"widths"} and changes["widths"]:
         _tell_widths(module, larger)
@@ -45,7 +48,8 @@ def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) 
     else:
         raise UsageError(
             f"weights of {type(module).__name__} cannot go on as one of other {', '.join(sorted(different))}: a"
-            " pyramid can be told of widths, a unet's channels can be multiplied by a whole number"
+            " pyramid can be told of widths, a unet's channels can be multiplied by a whole number, the reach of a"
+            " dequant or a convnext can change"
         )
     return larger
 

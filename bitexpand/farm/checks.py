@@ -11,8 +11,7 @@ from pathlib import Path
 
 from bitexpand import jobs
 from bitexpand.errors import MissingInputError, UnknownNameError
-
-_CARDS = Path(__file__).parents[1] / "weights"  # every model of the table has a card there
+from bitexpand.models.table import BOUNDS
 
 
 def check_settings(settings: jobs.Settings) -> None:
@@ -29,12 +28,11 @@ def check_settings(settings: jobs.Settings) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _check_model(model: str) -> None:
-    cards = [card.stem for card in _CARDS.glob("*.md")]
-    if model in cards or os.path.isfile(model):
+    if model in BOUNDS or os.path.isfile(model):
         return
     if Path(model).suffix or os.sep in model:
         raise MissingInputError(f"--model {model}: there is no such weights file on this machine")
-    raise UnknownNameError("model", model, cards)
+    raise UnknownNameError("model", model, BOUNDS)
 
 
 @functools.lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ from torch import Tensor
 from bitexpand.errors import UsageError
 from bitexpand.models import checkpoint
 from bitexpand.models.base import ModelConfig, PlateModel
+from bitexpand.models.dequant import DequantConfig, DequantUNet
 from bitexpand.models.pyramid import Pyramid, PyramidConfig
 from bitexpand.models.unet import UNet, UNetConfig
 from training.grow import grown
@@ -55,6 +56,18 @@ def test_a_widened_unet_does_what_it_did(upsampling: str, scales: int) -> None:
         torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
         noisy = grown(small, {"channels": 6}).eval()(plate())
     assert 0 < (noisy - before).abs().max() < 0.5 * (before - plate()).abs().max()
+
+
+def test_a_dequant_with_another_reach_makes_the_same_small_moves() -> None:
+    small = trained(DequantUNet(DequantConfig(channels=(4, 4), scales=2, reach=0.5)))
+    with torch.no_grad():
+        for parameter in small.get_submodule("head").parameters():
+            parameter.mul_(0.05)
+        before = small(plate()) - plate()
+        after = grown(small, {"reach": 2.0}).eval()(plate()) - plate()
+    assert 0.005 < before.abs().max() < 0.2
+    torch.testing.assert_close(after, before, atol=0.02, rtol=0)
+    assert (after.abs() >= before.abs()).all()
 
 
 def test_no_change_is_a_copy() -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.command import seq_command
-from benchmarks.end_to_end import SIZE, make_frames
+from benchmarks.speed.plates import SIZE, make_frames
 
 MILLION = 1_000_000
 CORES = 32  # of the node that the days are told for

@@ -156,7 +156,7 @@ def models() -> None:
 
     for row in MODELS:
         shipped = "ships" if row.weights else "needs --model FILE" if row.needs_weights else "no weights"
-        click.echo(f"{row.name:<12}{row.summary}  [{shipped}, {row.licence}]")
+        click.echo(f"{row.name:<18}{row.summary}  [{shipped}, {row.licence}]")
 
 
 @cli.command()

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from bitexpand.code_values import SOURCE_KINDS
+SOURCE_KINDS = ("rounded", "truncated", "dithered", "triangular", "lossy")
+"""As in ``code_values``, which brings numpy: longer to import than all of the help."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,10 +66,10 @@ def settings_options(command: F) -> F:
     options = [
         click.option("--model", default="pyramid", show_default=True, help="A name of `bitexpand models`, or a weights FILE."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Of the network's inside; auto is fp32. The plate itself stays float32."),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Of the network's inside; auto is bf16 where that is exact to 0.01 LSB and quicker, else fp32. The plate itself stays float32."),
         click.option("--strength", type=float, default=1.0, show_default=True, help="Share of the predicted move that is made, 0 to 1."),
-        click.option("--source", "source_kind", type=click.Choice(list(SOURCE_KINDS)), default="rounded", show_default=True, help="What made the plate, and so where the truth may lie: rounded 0.5 LSB around the code value, truncated up to 1 above, dithered 1 around, triangular (TPDF dither) 1.5, lossy (JPEG, H.264) 4."),
-        click.option("--bound", type=OrUnset(click.FLOAT), default=None, metavar="LSB", help="Largest move of a value, in code steps of the source; 0.5 is its bin, so rounding gives the source back.  [default: as --source says, 0.5 if rounded]"),
+        click.option("--source", "source_kind", type=click.Choice(SOURCE_KINDS), default="rounded", show_default=True, help="What made the plate, and so where the truth may lie: rounded 0.5 LSB around the code value, truncated up to 1 above, dithered 1 around, triangular (TPDF dither) 1.5, lossy (JPEG, H.264) 4."),
+        click.option("--bound", type=OrUnset(click.FLOAT), default=None, metavar="LSB", help="Largest move of a value, in code steps of the source; 0.5 is its bin, so rounding gives the source back.  [default: as --source says, 0.5 if rounded; at least 1 for dequant-unet-aug]"),
         click.option("--bits", type=OrUnset(click.INT), default=None, metavar="N", help="True bit depth of the source, 2 to 12.  [default: from the file]"),
         click.option("--config", type=OrUnset(click.STRING), default=None, metavar="OCIO", help="OpenColorIO config: a path, an ocio:// name, or `bitexpand` (adds Cineon, LogC3 at every EI, Rec.709 curves).  [default: $OCIO, else the built-in studio config]"),
         click.option("--in-space", type=OrUnset(click.STRING, ""), default=None, metavar="SPACE", help="Colour space of the plate, such as ACEScct; never guessed."),
@@ -101,7 +102,7 @@ def promise_options(source: str, result: str) -> Callable[[F], F]:
         click.option("--frames", type=FRAMES, default=None, metavar="RANGE", help="Such as 1001-1100.  [default: all sources]"),
         click.option("--bits", type=OrUnset(click.INT), default=None, help=f"True bit depth of the source.  {written}]"),
         click.option("--bound", type=OrUnset(click.FLOAT), default=None, metavar="LSB", help=f"Largest move allowed.  {written}, else as --source says, 0.5 if rounded]"),
-        click.option("--source", "source_kind", type=click.Choice(list(SOURCE_KINDS)), default=None, help=f"What made {source}.  {written}, else rounded]"),
+        click.option("--source", "source_kind", type=click.Choice(SOURCE_KINDS), default=None, help=f"What made {source}.  {written}, else rounded]"),
         click.option("--config", type=OrUnset(click.STRING), default=None, metavar="OCIO", help=f"OpenColorIO config of the conversion.  {written}]"),
         click.option("--in-space", type=OrUnset(click.STRING, ""), default=None, metavar="SPACE", help=f"Colour space of {source}.  {written}]"),
         click.option("--out-space", type=OrUnset(click.STRING, ""), default=None, metavar="SPACE", help=f"Colour space of {result}.  {written}]"),

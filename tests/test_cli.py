@@ -54,22 +54,6 @@ def test_every_option_says_its_default_and_units(call_cli: Cli) -> None:
             assert unit in words
 
 
-def test_what_needs_no_network_does_not_wait_for_torch() -> None:
-    script = f"""
-import sys
-from bitexpand.cli import main
-calls = [["--version"], ["--help"], ["seq"], ["seq", "gone_####.png", "-o", "x.exr"], ["batch", "gone", "-o", "x"]]
-for arguments in calls + [[command, "--help"] for command in {COMMANDS!r}]:
-    try:
-        main(arguments)
-    except SystemExit:
-        pass
-    assert "torch" not in sys.modules, arguments
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_python_m_is_the_command(run_cli: CliProcess) -> None:
     assert run_cli("--version").out == f"bitexpand, version {bitexpand.__version__}\n"
 

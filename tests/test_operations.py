@@ -1,0 +1,117 @@
+"""What a frame costs in counts, which do not depend on the machine: multiplications, operators, bytes, pixels.
+
+``pytest -rP tests/test_operations.py`` prints what is counted today; a limit is that and some room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from torch import Tensor, nn
+
+from benchmarks.speed.operations import OperationCounter, count
+from bitexpand.code_values import bins
+from bitexpand.engine import Expander
+from bitexpand.models import registry
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Most that a frame may cost.
+
+    Attributes:
+        macs: multiplications of convolutions a pixel.
+        calls: operators a frame.
+        written: bytes a pixel that operators write.
+        size: height and width of the frame.
+    """
+
+    macs: float
+    calls: int
+    written: float
+    size: tuple[int, int] = (192, 384)
+
+
+LIMITS = {  # beside each, what was counted on 22 November 2026
+    "pyramid": Limit(macs=30_000, calls=1_400, written=5_700, size=(384, 768)),  # 28,182, 1,269, 5,208
+    "smooth": Limit(macs=0, calls=4_500, written=29_000),  # 0, 4,044, 26,216
+    "unet28m": Limit(macs=720_000, calls=130, written=5_400),  # 719,168, 117, 4,872
+    "dequant-unet": Limit(macs=45_500, calls=130, written=2_700),  # 45,324, 119, 2,434
+    "dequant-unet-aug": Limit(macs=45_500, calls=130, written=2_700),
+    "dequant-convnext": Limit(macs=114_000, calls=300, written=9_900),  # 113,859, 269, 8,982
+}
+"""Every model that runs without a file needs one."""
+
+TILED = {
+    ("smooth", 4320, 7680): 1.54,
+    ("dequant-unet", 2160, 4096): 1.27,
+    ("dequant-unet", 4320, 7680): 1.28,
+    ("dequant-unet-aug", 2160, 4096): 1.27,
+    ("dequant-unet-aug", 4320, 7680): 1.28,
+    ("dequant-convnext", 2160, 4096): 1.52,
+    ("dequant-convnext", 4320, 7680): 1.60,
+}
+"""Pixels that tiles compute, over the frame's, where they are still more than 1.2."""
+
+MODELS = [row.name for row in registry.MODELS if row.weights or not row.needs_weights]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_frame_costs_no_more_than_its_limit(model: str) -> None:
+    limit = LIMITS[model]
+    counted, pixels = counts(model, limit.size), limit.size[0] * limit.size[1]
+    macs, calls = sum(counted.macs.values()) / pixels, sum(counted.calls.values())
+    print(f"{model}: macs={macs:,.0f}, calls={calls:,}, written={counted.written / pixels:,.0f}")
+    assert macs <= limit.macs
+    assert calls <= limit.calls
+    assert counted.written / pixels <= limit.written
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_cost_grows_with_the_pixels_and_no_faster(model: str) -> None:
+    height, width = LIMITS[model].size
+    half, whole = counts(model, (height, width // 2)), counts(model, (height, width))
+    assert whole.written == pytest.approx(2 * half.written, rel=0.15)
+    assert sum(whole.macs.values()) == pytest.approx(2 * sum(half.macs.values()), rel=0.15)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("height", "width"), [(2160, 4096), (4320, 7680)])
+def test_tiles_compute_few_pixels_twice(
+    model: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plenty = SimpleNamespace(available=16 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: plenty)
+    computed = computed_pixels(model, height, width)
+    print(f"{model}, {width}x{height}: {computed / (height * width):.3f}")
+    assert computed <= TILED.get((model, height, width), 1.2) * height * width
+
+
+@cache
+def counts(model: str, size: tuple[int, int]) -> OperationCounter:
+    """Count what the second frame costs, when everything is ready."""
+    expander, limits = Expander(model, device="cpu"), bins(8)
+    codes = np.random.default_rng(0).integers(100, 140, (*size, 3), np.uint16)
+    expander.expand_frame(codes, limits)
+    return count(lambda: expander.expand_frame(codes, limits))
+
+
+def computed_pixels(model: str, height: int, width: int) -> int:
+    """Return how many pixels the network would see of a frame; it is not run."""
+    seen = []
+
+    def forward(plate: Tensor, *_: Tensor) -> Tensor:
+        seen.append(plate.shape[-2] * plate.shape[-1])
+        return plate
+
+    expander = Expander(model, device="cpu")
+    network = next(value for value in vars(expander).values() if isinstance(value, nn.Module))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "forward", forward)
+        expander.expand_frame(np.zeros((height, width, 1), np.uint16), bins(8))
+    return sum(seen)

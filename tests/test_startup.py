@@ -1,0 +1,56 @@
+"""What is imported when: help, refusals and ``import bitexpand`` wait for nothing that they do not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import bitexpand
+from bitexpand import cli, cli_options
+from bitexpand.code_values import SOURCE_KINDS
+
+HEAVY = ("torch", "numpy", "OpenImageIO", "PyOpenColorIO", "fileseq", "psutil", "rich", "yaml", "asyncio")
+HELP = [["--version"], ["--help"], ["seq"], *([command, "--help"] for command in sorted(cli.cli.commands))]
+REFUSED = [["seq", "gone_####.png", "-o", "x.exr"], ["batch", "gone", "-o", "x"]]
+
+
+def test_importing_the_package_is_cheap() -> None:
+    assert_unloaded("import bitexpand; bitexpand.__version__; dir(bitexpand)", HEAVY)
+
+
+@pytest.mark.parametrize("name", sorted(bitexpand.__all__))
+def test_public_names_come_when_asked_for(name: str) -> None:
+    assert getattr(bitexpand, name).__name__ == name
+
+
+def test_help_waits_for_no_library() -> None:
+    assert_unloaded(calls(HELP), HEAVY)
+
+
+def test_what_is_refused_without_a_network_does_not_wait_for_torch() -> None:
+    assert_unloaded(calls(REFUSED), ("torch",))
+
+
+def test_the_options_offer_every_source_kind() -> None:
+    assert tuple(SOURCE_KINDS) == cli_options.SOURCE_KINDS
+
+
+def calls(commands: list[list[str]]) -> str:
+    """Return Python that gives commands to the command line, one after the other."""
+    return f"""
+from bitexpand.cli import main
+for arguments in {commands!r}:
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+"""
+
+
+def assert_unloaded(script: str, libraries: tuple[str, ...]) -> None:
+    """Assert that a process of its own runs the script and loads none of the libraries."""
+    told = f"{script}\nimport sys\nassert not (loaded := set({libraries!r}) & set(sys.modules)), loaded"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -37,8 +37,10 @@ from bitexpand.storage import fetched, prepare
 T = TypeVar("T")
 
 _WRITERS = 2
-_SIDE_BY_SIDE = 2
-_SMALL_FRAME = 4 << 20  # pixels; up to here frames are expanded side by side, in memory that one large frame takes
+SIDE_BY_SIDE = 2
+SMALL_FRAME = (
+    4 << 20
+)  # pixels; up to here frames are expanded side by side, in memory that one large frame takes
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
 _TRIM_EVERY = 8  # frames; costs less than 1 % of their time
 _KEPT_BLOCK = 64 << 20  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
@@ -67,8 +69,8 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
     work = _Work(settings)
     for folder in sorted({task.target.parent for task in plan.tasks}, key=str):
         prepare(folder)
-    share = partial(use_threads, max(1, work.expander.threads // _SIDE_BY_SIDE))
-    with _pool(1) as readers, _pool(_SIDE_BY_SIDE, share) as expanders, _pool(_WRITERS) as writers:
+    share = partial(use_threads, max(1, work.expander.threads // SIDE_BY_SIDE))
+    with _pool(1) as readers, _pool(SIDE_BY_SIDE, share) as expanders, _pool(_WRITERS) as writers:
         for done, result in enumerate(_flow(plan, work, readers, expanders, writers), 1):
             if done % _TRIM_EVERY == 0:
                 _return_freed_memory()
@@ -121,8 +123,8 @@ def _flow(
                 _check_shape(task.source, shape, expected)
             pixels = loaded.plate.codes[..., 0].size if loaded.plate else 0
             in_flight = 1 if pixels > _LARGE_FRAME else _WRITERS
-            if pixels <= _SMALL_FRAME and work.expander.device.type == "cpu" and work.expander.threads > 1:
-                in_flight += _SIDE_BY_SIDE - 1
+            if pixels <= SMALL_FRAME and work.expander.device.type == "cpu" and work.expander.threads > 1:
+                in_flight += SIDE_BY_SIDE - 1
                 expanding = expanders.submit(_expanded, work, loaded, writers)
             else:
                 expanding = _finished(_expanded(work, loaded, writers))

@@ -60,7 +60,7 @@ def seaweed(folder: Path) -> Iterator[S3Server]:
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=1000",  # a bucket takes up to seven, and of eight, the default, those of a removed one come back late
+        "-volume.max=1000",  # a bucket takes up to seven, a removed one's come back late, and the default is eight
         "-volume.minFreeSpace=1MiB",  # of a nearly full disk every volume would be read-only
         "-s3.iam=false",
     ]

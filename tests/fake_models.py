@@ -60,7 +60,7 @@ class Broken(Nudge):
 
 
 def expander_of(module: PlateModel, tile: int | None = None) -> Expander:
-    """Return an engine that runs a module."""
+    """Return an engine that runs a module in float32, and may prepare it for that."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "load", lambda _: registry.LoadedModel("test", module.eval(), "none"))
-        return Expander("test", device="cpu", tile=tile)
+        return Expander("test", device="cpu", precision="fp32", tile=tile)

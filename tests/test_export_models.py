@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def untouched_knobs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def engine_signal(module: PlateModel, signal: Tensor, case: Case) -> Tensor:
     codes = codes_of(signal, case.bits)[0].permute(1, 2, 0).to(torch.int32).numpy().astype("uint16")
-    expanded = expander_of(module).expand(codes, bits=case.bits, bound=case.bound)
+    expanded = expander_of(deepcopy(module)).expand(codes, bits=case.bits, bound=case.bound)
     return torch.from_numpy(expanded).permute(2, 0, 1)[None] / (2**case.bits - 1)
 
 

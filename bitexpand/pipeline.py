@@ -123,7 +123,8 @@ def _flow(
                 _check_shape(task.source, shape, expected)
             pixels = loaded.plate.codes[..., 0].size if loaded.plate else 0
             in_flight = 1 if pixels > _LARGE_FRAME else _WRITERS
-            if pixels <= SMALL_FRAME and work.expander.device.type == "cpu" and work.expander.threads > 1:
+            small = pixels <= min(SMALL_FRAME, _LARGE_FRAME)
+            if small and work.expander.device.type == "cpu" and work.expander.threads > 1:
                 in_flight += SIDE_BY_SIDE - 1
                 expanding = expanders.submit(_expanded, work, loaded, writers)
             else:

@@ -38,9 +38,7 @@ T = TypeVar("T")
 
 _WRITERS = 2
 SIDE_BY_SIDE = 2
-SMALL_FRAME = (
-    4 << 20
-)  # pixels; up to here frames are expanded side by side, in memory that one large frame takes
+SMALL_FRAME = 4 << 20  # pixels; up to here frames go side by side, in the memory that a large one takes
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
 _TRIM_EVERY = 8  # frames; costs less than 1 % of their time
 _KEPT_BLOCK = 64 << 20  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only

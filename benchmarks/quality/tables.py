@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import markdown
 from training.log import strict
 
 Cell = str | float
@@ -31,8 +32,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, its title in bold above it; the title alone where there are no rows."""
-        lines = [self.columns, ["---"] * len(self.columns), *(map(self._text, row) for row in self.rows)]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines) if self.rows else ""
+        body = markdown.table(self.columns, [[self._text(cell) for cell in row] for row in self.rows])
         return "\n\n".join(filter(None, (f"**{self.title}**", body, self.note)))
 
     def facts(self) -> object:

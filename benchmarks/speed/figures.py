@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
+
+from benchmarks import markdown
 
 Size: TypeAlias = tuple[int, int]
 Unit: TypeAlias = Literal[
@@ -63,20 +65,13 @@ def by_size(figures: Iterable[Figure]) -> str:
         [what, *(_with_ratio(cells.get((what, size)), cells.get((YARDSTICK, size))) for size in sizes)]
         for what in dict.fromkeys(figure.what for figure in sized)
     ]
-    return markdown(header, rows)
+    return markdown.table(header, rows)
 
 
 def plain(figures: Iterable[Figure]) -> str:
     """Return a table of the figures that have no size."""
     rows = [[figure.what, figure.text(), figure.target()] for figure in figures if not figure.size]
-    return markdown(["what", "measured", "aim"], rows)
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table, or nothing where there are no rows."""
-    if not rows:
-        return ""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)) + "\n"
+    return markdown.table(["what", "measured", "aim"], rows)
 
 
 def _text(value: float, unit: Unit) -> str:

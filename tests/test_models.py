@@ -118,7 +118,7 @@ def test_pyramid_gives_what_it_gave_when_its_weights_were_measured() -> None:
     with torch.inference_mode():
         residual = registry.load("pyramid").module(plate) - plate
     actual = residual[0].permute(1, 2, 0)[::2, ::2].numpy()
-    np.testing.assert_allclose(actual, golden["residual"], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(actual, golden["residual"], atol=3e-4, rtol=0)
 
 
 @pytest.mark.parametrize("half_width", [0.5, 1.0, 1.5, 4.0])

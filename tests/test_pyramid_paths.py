@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.quality.plates import ACESCCT, cg_trials
 from benchmarks.quality.trial import Trial
+from bitexpand import native
 from bitexpand.models import registry
 from bitexpand.models.pyramid import Pyramid, PyramidConfig, pixel_shuffle, pixel_unshuffle
 
@@ -40,12 +41,17 @@ def test_a_pyramid_in_strips_is_the_whole_one(config: PyramidConfig, strip_pixel
         torch.testing.assert_close(model(plate), whole, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("is_native", [False, True])
 @pytest.mark.parametrize("number", [0, 3, 6])
 @pytest.mark.parametrize("name", [row.name for row in registry.MODELS if row.architecture.narrows])
 def test_narrow_numbers_move_no_estimate_by_a_hundredth_of_an_lsb(
-    name: str, number: int, trials: list[Trial]
+    name: str, number: int, is_native: bool, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ``--precision auto`` rests on, before the guard."""
+    if not is_native:
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif name != "pyramid" or not native.available():
+        pytest.skip("nothing of it is compiled")
     codes = trials[number].codes
     plate = torch.from_numpy(codes.astype("float32")).permute(2, 0, 1)[None]
     wide, narrow = (registry.load(name).module for _ in range(2))

@@ -147,29 +147,35 @@ class CropDataset(Dataset[Batch]):
         return Batch(_tensor(input_cv), _tensor(truth_cv), _scalar(below), _scalar(above), _scalar(top))
 
 
-def loader(
-    dataset: Dataset[Batch], micro_batches: Iterable[int], batch: int, workers: int
-) -> Iterator[Batch]:
+@dataclass(frozen=True)
+class Turn:
+    """Where every so many-th micro-batch comes from: ``count`` samples of a dataset."""
+
+    dataset: Dataset[Batch]
+    count: int
+
+
+def loader(turns: Sequence[Turn], micro_batches: Iterable[int], workers: int) -> Iterator[Batch]:
     """Yield micro-batches in order, made ahead of time by other processes.
 
     Args:
-        dataset: where samples come from, by their number; sent to the workers.
-        micro_batches: their numbers, as many as wanted: ``m`` holds samples ``m * batch .. m * batch + batch - 1``.
-            Read a little ahead. What one process of several takes is the caller's choice.
-        batch: samples of a micro-batch.
+        turns: where samples come from, by their number; sent to the workers. Micro-batch ``m`` is from number
+            ``m % len(turns)`` of them, its first sample is ``m`` times the largest count.
+        micro_batches: their numbers, as many as wanted. Read a little ahead. What one process of several takes is
+            the caller's choice.
         workers: processes that make them, started anew for each call (seconds); 0 makes them in between.
 
     Raises:
         BitexpandError: a sample cannot be made, as the dataset said it; or a worker died.
     """
-    numbers = (range(m * batch, (m + 1) * batch) for m in micro_batches)
+    collated = _Collated(tuple(turns))
     if not workers:
-        yield from (Batch.of([dataset[number] for number in several]) for several in numbers)
+        yield from map(collated.batch, micro_batches)
         return
     made = DataLoader(
-        _Collated(dataset),
+        collated,
         batch_size=None,  # what it returns is a batch already
-        sampler=numbers,
+        sampler=micro_batches,
         num_workers=workers,
         worker_init_fn=_start_worker,
         # a fork would copy the threads' locks of torch and OpenColorIO in whatever state they are
@@ -272,11 +278,16 @@ class _Collated(Dataset[Made]):
     Fields instead of a Batch, because torch pins the memory of tuples.
     """
 
-    dataset: Dataset[Batch]
+    turns: tuple[Turn, ...]
 
-    def __getitem__(self, index: Sequence[int]) -> Made:
+    def batch(self, micro_batch: int) -> Batch:
+        turn = self.turns[micro_batch % len(self.turns)]
+        first = micro_batch * max(turn.count for turn in self.turns)
+        return Batch.of([turn.dataset[number] for number in range(first, first + turn.count)])
+
+    def __getitem__(self, index: int) -> Made:
         try:
-            joined = Batch.of([self.dataset[number] for number in index])
+            joined = self.batch(index)
         except BitexpandError as error:
             # of its own kind where that can be sent to another process
             return error if type(error).__init__ is Exception.__init__ else PlateError(str(error))

@@ -25,7 +25,7 @@ from bitexpand.errors import BitexpandError, MemoryShortageError
 from bitexpand.models.base import PlateModel, estimate_cv
 from training import checkpoints
 from training.checkpoints import Checkpoint, Position
-from training.dataset import CropDataset, loader
+from training.dataset import CropDataset, Turn, loader
 from training.losses import load as load_losses
 from training.objective import Objective, doing_nothing
 from training.reporting import Reporting
@@ -125,8 +125,14 @@ class _PhaseTraining:
         self.model, self.optimizer = self.accelerator.prepare(self._compiled(), optimizer)
         self.schedule = _schedule(self.phase, optimizer, self.steps)
         self.losses = load_losses(tuple(self.phase.losses), self.accelerator.device)
-        self.data = CropDataset(
-            setup.data, setup.manifest, "train", self.phase.augmentation, setup.run.crop, setup.run.seed
+        self.data = tuple(
+            Turn(
+                CropDataset(
+                    setup.data, setup.manifest, "train", self.phase.augmentation, crop, setup.run.seed
+                ),
+                max(setup.run.batch * setup.run.crop**2 // crop**2, 1),
+            )
+            for crop in (setup.run.crop, *setup.run.larger_crops)
         )
         if resumed is None:
             self.position = Position(phase=index, total_step=setup.total_step)
@@ -174,7 +180,7 @@ class _PhaseTraining:
         if self.phase.balance:
             first = self.setup.micro_batches(position.total_step)
             numbers = [number for number, _ in zip(first, range(_BALANCE_BATCHES), strict=False)]
-            batches = loader(self.data, numbers, self.setup.run.batch, 0)
+            batches = loader(self.data, numbers, 0)
             values = doing_nothing(self.losses, (batch.to(self.accelerator.device) for batch in batches))
         self.position = replace(position, start_gain=gain, best_gain=gain, doing_nothing=values)
         if not self.setup.best.is_file():
@@ -250,8 +256,7 @@ class _PhaseTraining:
         return Objective(self.losses, weights, self.setup.run.clamp_leak, self.phase.harm)
 
     def _batches(self, total_step: int) -> Iterator[Batch]:
-        run = self.setup.run
-        return iter(loader(self.data, self.setup.micro_batches(total_step), run.batch, run.workers))
+        return iter(loader(self.data, self.setup.micro_batches(total_step), self.setup.run.workers))
 
     def _compiled(self) -> nn.Module:
         """Return the model for training, compiled where that is asked for and works."""

@@ -146,6 +146,8 @@ class Run:
         batch: crops of a micro-batch on each process.
         accumulate: micro-batches of a step.
         crop: side of a crop in pixels.
+        larger_crops: sides of larger ones, which micro-batches take turns with: as many as hold no more pixels than
+            ``batch`` of ``crop``, one at least. A band may be wider than a small crop.
         steps_per_epoch: None is as many as show a crop of each training plate once.
         weight_decay, betas: of AdamW.
         gradient_clip, ema: largest norm of the gradient; decay of the moving average of the weights, which is what
@@ -176,6 +178,7 @@ class Run:
     batch: int = 2
     accumulate: int = 1
     crop: int = 256
+    larger_crops: tuple[int, ...] = ()
     steps_per_epoch: int | None = None
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
@@ -197,6 +200,10 @@ class Run:
         _check_at_least(
             self, seed=0, batch=1, accumulate=1, crop=16, workers=0, threads=0, validation_crop=16, pictures=0
         )
+        if any(crop <= self.crop for crop in self.larger_crops):
+            raise ValueError(
+                f"larger_crops is {list(self.larger_crops)}, all must be above crop, {self.crop}"
+            )
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise ValueError(f"steps_per_epoch is {self.steps_per_epoch}, must be 1 or more")
         for name, low, high in (("weight_decay", 0, 1), ("ema", 0, 0.99999), ("clamp_leak", 0, 1)):

@@ -186,8 +186,12 @@ def begin(run: Run, phase: int | None = None, resume: bool = False) -> Setup:
 
 
 def _check_fit(run: Run, module: PlateModel) -> None:
-    if run.crop % module.multiple:
-        raise UsageError(f"key 'crop': {run.crop} is no multiple of {module.multiple}, which the model needs")
+    for key, sides in (("crop", (run.crop,)), ("larger_crops", run.larger_crops)):
+        for side in sides:
+            if side % module.multiple:
+                raise UsageError(
+                    f"key '{key}': {side} is no multiple of {module.multiple}, which the model needs"
+                )
     if run.checkpointing:
         if not hasattr(module, "recompute"):
             raise UsageError(

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitexpand import native
 from bitexpand.code_values import HALF_BIN
 from bitexpand.models.base import (
     ModelConfig,
@@ -130,6 +131,9 @@ class Pyramid(PlateModel):
         self.decoder = nn.ModuleList(ResidualBlock(count) for count in channels[:-1])
         self.correction = nn.ModuleList(_conv3x3(count, 3) for count in channels)
         self.head = _conv3x3(channels[0], sum(self.outputs) * factor**2)
+        self._has_native_shape = config.posterior and native.is_compiled_for(
+            factor, levels, config.fits, config.refits
+        )
         if config.posterior:
             self.belief = nn.Conv2d(channels[0], sum(self.beliefs) * factor**2, 1)
         self._start_as_identity()
@@ -157,6 +161,9 @@ class Pyramid(PlateModel):
                 soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
                 for mean, coarser in zip(means[:-1], means[1:], strict=True)
             ]
+        if not isinstance(half_width, Tensor) and self._runs_natively(plate):
+            return self._forward_natively(plate, means, bands, half_width)
+        with full_precision(plate):
             *fits, features = self._in_strips(
                 plate, partial(self._look, plate, means[0], bands[0], half_width)
             )
@@ -174,6 +181,36 @@ class Pyramid(PlateModel):
         del smooth, fits, x
         return self._in_strips(plate, partial(self._look_again, plate, beliefs, width))[0]
 
+    def _runs_natively(self, plate: Tensor) -> bool:
+        """Tell whether what is done at full size can be left to :mod:`bitexpand.native`."""
+        return (
+            self._has_native_shape
+            and _is_plain(plate)
+            and len(plate) == 1
+            and plate.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and self.stem.weight.dtype in (torch.float32, torch.bfloat16)
+            and native.available()
+        )
+
+    def _forward_natively(
+        self, plate: Tensor, means: Sequence[Tensor], bands: Sequence[Tensor], half_width: float | None
+    ) -> Tensor:
+        """As :meth:`forward`, with compiled steps for all that is not a convolution."""
+        width = HALF_BIN if half_width is None else half_width
+        octaves = math.log2(width / HALF_BIN) if self.takes_half_width else None
+        features = native.look(plate, means[0], bands[0], octaves, self.fit_kernels, self.stem.weight.dtype)
+        x, corrections = self._body(features, bands)
+        del features
+        smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
+        beliefs = native.room_for_beliefs(plate)
+        for rows in self._strips(plate):
+            around = _rows(x, rows, 1, self.factor).to(self.head.weight.dtype)
+            told = _inner(_run(self.head, around), rows, 1)
+            believed = _pointwise(self.belief, _inner(around, rows, 1))
+            native.believe(plate, smooth, told, believed, rows.top, width, self.fit_kernels, beliefs)
+        return native.look_again(plate, beliefs, width, self.refit_kernels)
+
     def _in_strips(
         self, plate: Tensor, step: Callable[[Rows | None], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
@@ -186,20 +223,24 @@ class Pyramid(PlateModel):
         Returns:
             The step's results for all rows.
         """
-        height, width = plate.shape[-2:]
         if self.strip_pixels is None:
             return step(None)
-        rows = max(self.strip_pixels // (width * STRIP_STEP), 1) * STRIP_STEP
-        whole: tuple[Tensor, ...] = ()
-        for top in range(0, height, rows):
-            strip = Rows(top, min(top + rows, height), top + rows >= height)
+        height, whole = plate.shape[-2], ()
+        for strip in self._strips(plate):
             parts = step(strip)
             if not whole:
-                whole = tuple(_taller(part, height / (strip.bottom - top)) for part in parts)
+                whole = tuple(_taller(part, height / (strip.bottom - strip.top)) for part in parts)
             for part, target in zip(parts, whole, strict=True):
                 scale = target.shape[2] / height
-                target[:, :, round(top * scale) : round(strip.bottom * scale)] = part
+                target[:, :, round(strip.top * scale) : round(strip.bottom * scale)] = part
         return whole
+
+    def _strips(self, plate: Tensor) -> Iterator[Rows]:
+        """Divide a plate into strips of ``strip_pixels`` or a little less, or into a single one."""
+        height, width = plate.shape[-2:]
+        step = max((self.strip_pixels or height * width) // (width * STRIP_STEP), 1) * STRIP_STEP
+        for top in range(0, height, step):
+            yield Rows(top, min(top + step, height), top + step >= height)
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
@@ -556,12 +597,12 @@ def _run(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Run a 1x1 convolution over channels that lie side by side, with a result channel by channel."""
+    """Run a 1x1 convolution over channels that lie side by side, as a product of matrices."""
     if len(x) > 1 or layer.bias is None or not _is_plain(x):
         return _run(layer, x)
     pixels = x[0].permute(1, 2, 0).flatten(0, 1)
-    result = torch.mm(layer.weight.flatten(1), pixels.t()).add_(layer.bias[:, None])
-    return result.view(1, -1, *x.shape[2:])
+    result = torch.addmm(layer.bias, pixels, layer.weight.flatten(1).t())
+    return result.view(1, *x.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _per_pixel(cells: Tensor, factor: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from bitexpand.code_values import peak, requantise
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError, UnknownNameError, UsageError
 from training.augmentation import Augmentation
-from training.dataset import CropDataset, _Collated, loader, whole_plates
+from training.dataset import CropDataset, Turn, _Collated, loader, whole_plates
 from training.manifest import Manifest, PlateRow, Split, Storage
 from training.sample import Batch
 
@@ -306,16 +306,24 @@ def test_a_plate_that_was_harmed_is_named(
 
 
 def test_workers_and_restarts_give_the_same_batches_and_can_be_left_at_any_time(dataset: CropDataset) -> None:
-    straight = list(loader(dataset, range(6), batch=3, workers=0))
+    straight = list(loader([Turn(dataset, 3)], range(6), workers=0))
     assert equal(straight[1], Batch.of([dataset[3], dataset[4], dataset[5]]))
     state = torch.get_rng_state()
     numbers = [4, 1, 5, 0]  # begins later, as a restart does, and in an order of its own
-    endless = loader(dataset, itertools.chain(numbers, itertools.count()), batch=3, workers=2)
+    endless = loader([Turn(dataset, 3)], itertools.chain(numbers, itertools.count()), workers=2)
     assert all(equal(next(endless), straight[m]) for m in numbers)
     assert len(multiprocessing.active_children()) == 2
     endless.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert not multiprocessing.active_children()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_datasets_take_turns_and_no_sample_is_shown_twice(dataset: CropDataset) -> None:
+    larger = dataclasses.replace(dataset, crop=48)
+    batches = list(loader([Turn(dataset, 4), Turn(larger, 1)], range(4), workers=0))
+    assert equal(batches[2], Batch.of([dataset[number] for number in (8, 9, 10, 11)]))
+    assert equal(batches[3], larger[12])
+    assert batches[3].input_cv.shape == (1, 3, 48, 48)
 
 
 def test_a_workers_error_is_the_datasets_own(tmp_path: Path) -> None:
@@ -324,7 +332,7 @@ def test_a_workers_error_is_the_datasets_own(tmp_path: Path) -> None:
     (tmp_path / "bad.npy").unlink()
     for workers in (0, 1):
         with pytest.raises(MissingInputError, match=r"bad.npy, of plate 'test/bad', is not there") as caught:
-            list(loader(made, range(3), batch=2, workers=workers))
+            list(loader([Turn(made, 2)], range(3), workers=workers))
         assert "Traceback" not in str(caught.value)
 
 
@@ -342,7 +350,7 @@ class Failing(Dataset[Batch]):
 
 
 def test_an_error_that_cannot_be_sent_is_said_all_the_same() -> None:
-    sent = pickle.loads(pickle.dumps(_Collated(Failing("unsendable"))[range(2)]))
+    sent = pickle.loads(pickle.dumps(_Collated((Turn(Failing("unsendable"), 2),))[0]))
     assert isinstance(sent, BitexpandError)
     assert str(sent) == "unknown colour space 'LogC'; did you mean 'LogC3'?"
 
@@ -350,7 +358,7 @@ def test_an_error_that_cannot_be_sent_is_said_all_the_same() -> None:
 def test_a_worker_that_dies_does_not_hang_the_training() -> None:
     message = r"a process that makes crops failed \('workers: 0' shows more\): DataLoader worker"
     with pytest.raises(BitexpandError, match=message):
-        list(loader(Failing("killed"), range(3), batch=2, workers=1))
+        list(loader([Turn(Failing("killed"), 2)], range(3), workers=1))
     assert not multiprocessing.active_children()
 
 

@@ -1,0 +1,347 @@
+// The steps of `pyramid` at full size, in one pass over each row. Included by native.cpp once for each instruction set,
+// inside a namespace. bitexpand/models/pyramid.py says what they compute, and how with PyTorch alone.
+
+constexpr int LANES = 16;
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE Vector load(const float *from) { return *reinterpret_cast<const Unaligned *>(from); }
+INLINE void store(float *to, Vector value) { *reinterpret_cast<Unaligned *>(to) = value; }
+INLINE Vector all(float value) { return value - Vector{}; }
+INLINE Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
+INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+INLINE Vector limited(Vector value, float limit) { return larger(smaller(value, all(limit)), all(-limit)); }
+INLINE Vector magnitude(Vector value) { return (Vector)((Words)value & 0x7fffffffu); }
+
+// The Taylor series to the seventh power, of what is left of whole powers of two: right to 1e-7.
+INLINE Vector exponential(Vector x) {
+    x = larger(smaller(x, all(88)), all(-87));
+    const float round = 12582912;  // 1.5 * 2^23: too large for a fraction
+    Vector whole = (x * 1.44269504f + round) - round;
+    Vector r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;  // ln 2, in two parts
+    Vector sum = all(1.0f / 5040);
+    sum = sum * r + 1.0f / 720;
+    sum = sum * r + 1.0f / 120;
+    sum = sum * r + 1.0f / 24;
+    sum = sum * r + 1.0f / 6;
+    sum = sum * r + 0.5f;
+    sum = sum * r + 1.0f;
+    sum = sum * r + 1.0f;
+    return (Vector)((Integers)sum + (__builtin_convertvector(whole, Integers) << 23));
+}
+
+// Of normal positive numbers: the exponent, and 2 atanh((m - 1) / (m + 1)) of the mantissa to the ninth power.
+INLINE Vector logarithm(Vector x) {
+    Integers bits = (Integers)x;
+    Integers exponent = (bits - 0x3f3504f3) >> 23;  // mantissas from sqrt(1/2) to sqrt(2)
+    Vector mantissa = (Vector)(bits - (exponent << 23));
+    Vector s = (mantissa - 1) / (mantissa + 1), square = s * s;
+    Vector sum = square * (1.0f / 9) + 1.0f / 7;
+    sum = sum * square + 1.0f / 5;
+    sum = sum * square + 1.0f / 3;
+    sum = sum * square + 1.0f;
+    return __builtin_convertvector(exponent, Vector) * 0.69314718f + 2 * s * sum;
+}
+
+INLINE Vector soft_limit(Vector difference, float limit) {
+    return difference / (magnitude(difference) * (1 / limit) + 1);
+}
+
+// belief.posterior_mean
+INLINE Vector posterior_mean(Vector mean, Vector scale, float half_width) {
+    const float far_off = 10;  // belief.FAR
+    Vector distance = smaller(magnitude(mean), half_width + far_off * scale), each = 1 / scale;
+    Vector near = exponential((half_width - distance) * each);
+    Vector far = exponential((-half_width - distance) * each);
+    Vector both = (1 + near) * (1 + far), difference = near - far;
+    Vector area = logarithm(1 + difference / (1 + far));
+    Vector moment = half_width * (near + far + 2 * near * far) / both - scale * area;
+    Vector result = moment * both / difference;
+    Vector signed_result = (Vector)((Words)result ^ ((Words)mean & 0x80000000u));
+    return mean == 0 ? Vector{} : signed_result;
+}
+
+// Rows of a plate, and of what is added to it, if anything.
+struct Plane {
+    const float *values, *added;
+    int height, width;
+};
+
+INLINE Vector sum_at(const Plane &plane, int y, int x) {
+    y = y < 0 ? 0 : y >= plane.height ? plane.height - 1 : y;
+    const size_t at = (size_t)y * plane.width + x;
+    Vector sum = load(plane.values + at);
+    return plane.added ? sum + load(plane.added + at) : sum;
+}
+
+// A row of a local quadratic fit: weights of the form centre + bend (x^2 + y^2), the border repeated.
+// `sums` and `moments` have room for a row, and LANES before and after it.
+INLINE void fit_row(const Plane &plane, int y, const Fit &fit, float *sums, float *moments, float *to) {
+    const int reach = fit.reach, width = plane.width;
+    sums += LANES, moments += LANES;
+    for (int x = 0; x < width; x += LANES) {
+        Vector sum = sum_at(plane, y, x), moment = {};
+        for (int step = 1; step <= reach; step++) {
+            Vector pair = sum_at(plane, y - step, x) + sum_at(plane, y + step, x);
+            sum += pair;
+            moment += pair * (float)(step * step);
+        }
+        store(sums + x, sum);
+        store(moments + x, moment);
+    }
+    for (int step = 1; step <= reach; step++) {
+        sums[-step] = sums[0], moments[-step] = moments[0];
+        sums[width - 1 + step] = sums[width - 1], moments[width - 1 + step] = moments[width - 1];
+    }
+    for (int x = 0; x < width; x += LANES) {
+        Vector total = load(sums + x) * fit.centre + load(moments + x) * fit.bend;
+        for (int step = 1; step <= reach; step++) {
+            float weight = fit.centre + fit.bend * (float)(step * step);
+            total += (load(sums + x - step) + load(sums + x + step)) * weight;
+            total += (load(moments + x - step) + load(moments + x + step)) * fit.bend;
+        }
+        store(to + x, total);
+    }
+}
+
+// Bilinear interpolation along a row, to `factor` times its length; `from` has a sample more at either end.
+template <int factor, int... lane>
+INLINE void widen_by(const float *from, int width, float *to, std::integer_sequence<int, lane...>) {
+    const Vector share = {(lane % factor + 0.5f) / factor + (lane % factor < factor / 2 ? 0.5f : -0.5f)...};
+    for (int x = 0; x < width; x += LANES) {
+        Vector around = load(from + x / factor);
+        Vector left = __builtin_shufflevector(around, around, (lane / factor + (lane % factor >= factor / 2))...);
+        Vector right = __builtin_shufflevector(around, around, (lane / factor + (lane % factor >= factor / 2) + 1)...);
+        store(to + x, left + (right - left) * share);
+    }
+}
+
+INLINE void widen(const float *from, int factor, int width, float *to) {
+    const auto lanes = std::make_integer_sequence<int, LANES>();
+    if (factor == 2) return widen_by<2>(from, width, to, lanes);
+    if (factor == 4) return widen_by<4>(from, width, to, lanes);
+    if (factor == 8) return widen_by<8>(from, width, to, lanes);
+    if (factor == 16) return widen_by<16>(from, width, to, lanes);
+    Vector along = {};
+    for (int lane = 0; lane < LANES; lane++) along[lane] = (lane + 0.5f) / factor;
+    for (int x = 0; x < width; x += LANES) {
+        int phase = x % factor, past = phase >= factor / 2;
+        float left = from[x / factor + past], right = from[x / factor + past + 1];
+        store(to + x, left + (right - left) * (along + (phase / (float)factor + (past ? -0.5f : 0.5f))));
+    }
+}
+
+// A row of the plate out of a smooth estimate that has a sample for `factor` x `factor` pixels.
+INLINE void smooth_row(const float *level, int y, int factor, int height, int width, float *line, float *to) {
+    const int rows = height / factor, columns = width / factor;
+    float place = larger_of((y + 0.5f) / factor - 0.5f, 0);
+    int above = (int)place, below = above + 1 < rows ? above + 1 : above;
+    float share = place - above;
+    const float *first = level + (size_t)above * columns, *second = level + (size_t)below * columns;
+    for (int x = 0; x < columns; x++) line[x + 1] = first[x] + (second[x] - first[x]) * share;
+    line[0] = line[1], line[columns + 1] = line[columns];
+    widen(line, factor, width, to);
+}
+
+// Every second sample of a row, from the first or the second on.
+INLINE void part(const float *row, Vector &even, Vector &odd) {
+    Vector first = load(row), second = load(row + LANES);
+    even = __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    odd = __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+INLINE Words to_bfloat16(Vector value) {  // to the nearest, ties to even
+    Words bits = (Words)value;
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+
+// The planar rows of all channels to cells whose channels lie side by side.
+INLINE void write_cells(const float *planar, int channels, int cells, void *to, bool narrow) {
+    uint32_t *words = static_cast<uint32_t *>(to);
+    const int words_a_cell = narrow ? channels / 2 : channels;
+    for (int cell = 0; cell < cells; cell += LANES)
+        for (int word = 0; word < words_a_cell; word++) {
+            Words column;
+            if (narrow) {
+                const float *low = planar + (size_t)(2 * word) * cells + cell;
+                column = to_bfloat16(load(low)) | to_bfloat16(load(low + cells)) << 16;
+            } else
+                column = (Words)load(planar + (size_t)word * cells + cell);
+            for (int lane = 0; lane < LANES; lane++) words[(size_t)(cell + lane) * words_a_cell + word] = column[lane];
+        }
+}
+
+static bool look(const Look &job, int top, int bottom) {
+    const int width = job.width, cells = width / 2, channels = 12 * (1 + FITS) + 3 + job.tells_width;
+    const size_t pixels = (size_t)job.height * width;
+    Buffer buffer((size_t)channels * cells + 3 * width + 4 * LANES);
+    if (!buffer.is_there()) return false;
+    float *planar = buffer.take((size_t)channels * cells), *fitted = buffer.take(width);
+    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    for (int row = top / 2; row < bottom / 2; row++) {
+        const size_t at = (size_t)row * cells;
+        for (int channel = 0; channel < 3; channel++) {
+            const Plane plane = {job.plate + channel * pixels, nullptr, job.height, width};
+            const float *mean = job.mean + channel * (pixels / 4) + at, *band = job.band + channel * (pixels / 4) + at;
+            for (int x = 0; x < cells; x += LANES) store(planar + (12 + channel) * cells + x, load(band + x));
+            for (int y = 2 * row; y < 2 * row + 2; y++) {
+                const float *own = plane.values + (size_t)y * width;
+                float *to = planar + (4 * channel + 2 * (y % 2)) * cells;
+                Vector even, odd;
+                for (int x = 0; x < cells; x += LANES) {
+                    part(own + 2 * x, even, odd);
+                    store(to + x, soft_limit(even - load(mean + x), FINE_RANGE));
+                    store(to + cells + x, soft_limit(odd - load(mean + x), FINE_RANGE));
+                }
+                to += 15 * cells;
+                for (int k = 0; k < FITS; k++, to += 12 * cells) {
+                    fit_row(plane, y, job.fits[k], sums, moments, fitted);
+                    for (int x = 0; x < cells; x += LANES) {
+                        Vector own_even, own_odd;
+                        part(own + 2 * x, own_even, own_odd);
+                        part(fitted + 2 * x, even, odd);
+                        store(to + x, FIT_GAIN * soft_limit(even - own_even, FINE_RANGE));
+                        store(to + cells + x, FIT_GAIN * soft_limit(odd - own_odd, FINE_RANGE));
+                    }
+                }
+            }
+        }
+        if (job.tells_width)
+            for (int x = 0; x < cells; x += LANES) store(planar + (channels - 1) * cells + x, all(job.octaves));
+        write_cells(planar, channels, cells, static_cast<char *>(job.to) + at * channels * (job.narrow ? 2 : 4), job.narrow);
+    }
+    return true;
+}
+
+// What the head tells of a row of cells, to two planar rows of pixels.
+INLINE void spread(const float *told, int channels, int cells, float *rows, size_t stride) {
+    for (int cell = 0; cell < cells; cell++)
+        for (int channel = 0; channel < channels; channel++, told += 4)
+            for (int y = 0; y < 2; y++)
+                memcpy(rows + (2 * (size_t)channel + y) * stride + 2 * cell, told + 2 * y, 2 * sizeof(float));
+}
+
+// A candidate's mean of the channels, and what they differ by, each with a weight of its own.
+INLINE void mix(const Vector *offset, Vector weight, Vector luma_weight, float limit, Vector *chroma, Vector &luma) {
+    Vector mean = (offset[0] + offset[1] + offset[2]) * (1.0f / 3);
+    luma += luma_weight * limited(mean, limit);
+    for (int channel = 0; channel < 3; channel++) chroma[channel] += weight * limited(offset[channel] - mean, limit);
+}
+
+static bool believe(const Believe &job, int top, int bottom) {
+    constexpr int CANDIDATES = 1 + LEVELS + FITS, TOLD = 3 + CANDIDATES;
+    constexpr int BELIEFS = 3 + CANDIDATES + 1 + LOOKS;
+    const int width = job.width, cells = width / 2;
+    const size_t pixels = (size_t)job.height * width;
+    const float half = job.half_width;
+    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES);
+    if (!buffer.is_there()) return false;
+    float *told = buffer.take((size_t)2 * TOLD * width), *beliefs = buffer.take((size_t)2 * BELIEFS * width);
+    float *others = buffer.take((size_t)3 * (LEVELS + FITS) * width);
+    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    for (int y = top; y < bottom; y++) {
+        if (y % 2 == 0) {
+            const size_t cell = (size_t)(y / 2 - job.first_row) * cells;
+            spread(job.told + cell * 4 * TOLD, TOLD, cells, told, width);
+            spread(job.beliefs + cell * 4 * BELIEFS, BELIEFS, cells, beliefs, width);
+        }
+        for (int channel = 0; channel < 3; channel++) {
+            for (int k = 0; k < LEVELS; k++) {
+                const int factor = 2 << k;
+                const size_t samples = pixels / ((size_t)factor * factor);
+                float *to = others + (size_t)(3 * k + channel) * width;
+                smooth_row(job.smooth[k] + channel * samples, y, factor, job.height, width, sums, to);
+            }
+            const Plane plane = {job.plate + channel * pixels, nullptr, job.height, width};
+            for (int k = 0; k < FITS; k++)
+                fit_row(plane, y, job.fits[k], sums, moments, others + (size_t)(3 * (LEVELS + k) + channel) * width);
+        }
+        const float *own_row = job.plate + (size_t)y * width;
+        const float *told_row = told + (size_t)(y % 2) * width, *belief_row = beliefs + (size_t)(y % 2) * width;
+        float *to = job.to + (size_t)y * width;
+        for (int x = 0; x < width; x += LANES) {
+            auto tell = [&](int channel) { return load(told_row + (size_t)2 * channel * width + x); };
+            auto believed = [&](int channel) { return load(belief_row + (size_t)2 * channel * width + x); };
+            Vector own[3], offset[3], chroma[3] = {}, luma = {}, weight[CANDIDATES], luma_weight[CANDIDATES];
+            Vector top_logit = tell(3), total = {};
+            for (int i = 1; i < CANDIDATES; i++) top_logit = larger(top_logit, tell(3 + i));
+            for (int i = 0; i < CANDIDATES; i++) total += weight[i] = exponential(tell(3 + i) - top_logit);
+            Vector leave = believed(3 + CANDIDATES) + logarithm(total), top_luma = leave;
+            for (int i = 0; i < CANDIDATES; i++) {
+                luma_weight[i] = tell(3 + i) - top_logit + believed(3 + i);
+                top_luma = larger(top_luma, luma_weight[i]);
+            }
+            Vector luma_total = exponential(leave - top_luma);
+            for (int i = 0; i < CANDIDATES; i++) luma_total += luma_weight[i] = exponential(luma_weight[i] - top_luma);
+            Vector share = 1 / total, luma_share = 1 / luma_total;
+            for (int channel = 0; channel < 3; channel++) {
+                own[channel] = load(own_row + channel * pixels + x);
+                offset[channel] = tell(channel);
+            }
+            mix(offset, weight[0] * share, luma_weight[0] * luma_share, 2 * half, chroma, luma);
+            for (int i = 1; i < CANDIDATES; i++) {
+                for (int channel = 0; channel < 3; channel++)
+                    offset[channel] = load(others + (size_t)(3 * (i - 1) + channel) * width + x) - own[channel];
+                mix(offset, weight[i] * share, luma_weight[i] * luma_share, 2 * half, chroma, luma);
+            }
+            for (int channel = 0; channel < 3; channel++) {
+                Vector log_scale = larger(smaller(believed(channel), all(LOG_SCALE_HIGH)), all(LOG_SCALE_LOW));
+                Vector belief = chroma[channel] + luma, scale = exponential(log_scale) * (2 * half);
+                store(to + channel * pixels + x, belief);
+                store(to + (3 + channel) * pixels + x, scale);
+                store(to + (6 + channel) * pixels + x, posterior_mean(belief, scale, half));
+            }
+            Vector looks[LOOKS], top_look = believed(4 + CANDIDATES), look_total = {};
+            for (int i = 1; i < LOOKS; i++) top_look = larger(top_look, believed(4 + CANDIDATES + i));
+            for (int i = 0; i < LOOKS; i++)
+                look_total += looks[i] = exponential(believed(4 + CANDIDATES + i) - top_look);
+            for (int i = 0; i < LOOKS; i++) store(to + (9 + i) * pixels + x, looks[i] / look_total);
+        }
+    }
+    return true;
+}
+
+static bool look_again(const LookAgain &job, int top, int bottom) {
+    const int width = job.width;
+    const size_t pixels = (size_t)job.height * width;
+    const float half = job.half_width;
+    Buffer buffer((size_t)(3 * REFITS + 2) * width + 4 * LANES);
+    if (!buffer.is_there()) return false;
+    float *fitted = buffer.take((size_t)3 * REFITS * width);
+    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    for (int y = top; y < bottom; y++) {
+        for (int channel = 0; channel < 3; channel++) {
+            const Plane plane = {
+                job.plate + channel * pixels, job.beliefs + (6 + channel) * pixels, job.height, width};
+            for (int k = 0; k < REFITS; k++)
+                fit_row(plane, y, job.fits[k], sums, moments, fitted + (size_t)(3 * k + channel) * width);
+        }
+        const size_t at = (size_t)y * width;
+        for (int x = 0; x < width; x += LANES) {
+            const float *here = job.beliefs + at + x;
+            Vector residual[3], lowest = all(-INFINITY), highest = all(INFINITY);
+            for (int channel = 0; channel < 3; channel++) {
+                residual[channel] = load(here + (6 + channel) * pixels);
+                lowest = larger(lowest, -half - residual[channel]);
+                highest = smaller(highest, half - residual[channel]);
+            }
+            Vector middle = (lowest + highest) * 0.5f;
+            for (int channel = 0; channel < 3; channel++) {
+                Vector own = load(job.plate + channel * pixels + at + x);
+                Vector belief = load(here + 9 * pixels) * load(here + channel * pixels);
+                belief += load(here + 10 * pixels) * limited(residual[channel] + middle, 2 * half);
+                for (int k = 0; k < REFITS; k++) {
+                    const float share = job.fits[k].centre;  // the pixel's own
+                    Vector fit = load(fitted + (size_t)(3 * k + channel) * width + x);
+                    fit = (fit - share * (own + residual[channel])) * (1 / (1 - share)) - own;
+                    belief += load(here + (11 + k) * pixels) * limited(fit, 2 * half);
+                }
+                Vector scale = load(here + (3 + channel) * pixels);
+                store(job.to + channel * pixels + at + x, own + posterior_mean(belief, scale, half));
+            }
+        }
+    }
+    return true;
+}

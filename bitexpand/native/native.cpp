@@ -1,0 +1,115 @@
+// Compiled by hatch_build.py; called by bitexpand/native/__init__.py, which says what the arguments are.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <utility>
+
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+// The shipped shape of `pyramid`; bitexpand/native/__init__.py asks for it, bitexpand/models/pyramid.py has the others.
+constexpr int LEVELS = 6, FITS = 3, REFITS = 2, LOOKS = 2 + REFITS;
+constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
+
+struct Fit {
+    int32_t reach;
+    float centre, bend;
+};
+
+struct Look {
+    const float *plate, *mean, *band;
+    void *to;
+    int32_t height, width, narrow, tells_width;
+    float octaves;
+    Fit fits[FITS];
+};
+
+struct Believe {
+    const float *plate, *smooth[LEVELS], *told, *beliefs;
+    float *to;
+    int32_t height, width, first_row;
+    float half_width;
+    Fit fits[FITS];
+};
+
+struct LookAgain {
+    const float *plate, *beliefs;
+    float *to;
+    int32_t height, width;
+    float half_width;
+    Fit fits[REFITS];
+};
+
+// Memory for a few rows.
+class Buffer {
+  public:
+    explicit Buffer(size_t count) : values(new (std::nothrow) float[count]()) {}
+    bool is_there() const { return values != nullptr; }
+    float *take(size_t count) {
+        used += count;
+        return values.get() + used - count;
+    }
+
+  private:
+    std::unique_ptr<float[]> values;
+    size_t used = 0;
+};
+
+INLINE float larger_of(float a, float b) { return a > b ? a : b; }
+
+namespace plain {
+#include "kernels.h"
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define SEVERAL
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include "kernels.h"
+}
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+namespace avx512 {
+#include "kernels.h"
+}
+#pragma GCC pop_options
+#endif
+
+#ifdef SEVERAL
+#define STEPS(step) {plain::step, avx2::step, avx512::step}
+#else
+#define STEPS(step) {plain::step}
+#endif
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default"))) int
+
+// How many of the instruction sets this processor has; each has those before it.
+EXPORT bitexpand_instruction_sets() {
+#ifdef SEVERAL
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
+    bool has_avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+    return has_avx512 ? 3 : 2;
+#else
+    return 1;
+#endif
+}
+
+// The steps, on rows from `top` on, before `bottom`. They return 0, or 1 where memory ran out.
+#define STEP(name, Job, step)                                            \
+    EXPORT name(const Job *job, int top, int bottom, int instructions) { \
+        bool (*const steps[])(const Job &, int, int) = STEPS(step);      \
+        return steps[instructions](*job, top, bottom) ? 0 : 1;           \
+    }
+STEP(bitexpand_look, Look, look)
+STEP(bitexpand_believe, Believe, believe)
+STEP(bitexpand_look_again, LookAgain, look_again)

@@ -1,0 +1,147 @@
+"""The compiled steps of ``pyramid`` give what PyTorch's operations give, on any plate, processor and thread."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bitexpand import native
+from bitexpand.models.pyramid import Pyramid, PyramidConfig
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler"),
+]
+CONFIG = PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7), widths=True)
+
+
+@pytest.mark.skipif(not shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]), reason="no C++ compiler")
+def test_they_are_there_where_they_can_be_compiled() -> None:
+    assert native.available()
+    assert native.instruction_sets()[0] == "plain"
+
+
+def wild_model(seed: int, config: PyramidConfig = CONFIG) -> Pyramid:
+    """Return a pyramid whose every weight matters."""
+    torch.manual_seed(seed)
+    model = Pyramid(config).requires_grad_(False).eval()
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.head.weight.mul_(4)
+    return model
+
+
+def wild_plate(seed: int, height: int, width: int) -> Tensor:
+    """Return code values of noise, of ramps, or of flat areas with edges."""
+    random = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(height) / 9, torch.arange(width) / 23, indexing="ij")
+    kinds = [
+        torch.rand(3, height, width, generator=random) * 255,
+        torch.stack([x, y, 200 - x - y]) + 20,
+        ((x.int() + y.int()) % 2 * 255.0).expand(3, -1, -1),
+    ]
+    return kinds[seed % 3].round()[None].contiguous()
+
+
+def by_pytorch(model: Pyramid, plate: Tensor, half_width: float | None) -> Tensor:
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(native, "available", lambda: False)
+        return model(plate, half_width)
+
+
+@pytest.mark.parametrize("instructions", native.instruction_sets())
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    height=st.integers(1, 3),
+    width=st.integers(1, 3),
+    half_width=st.sampled_from([None, 0.25, 0.5, 1.0, 3.0]),
+)
+def test_they_give_what_pytorch_gives(
+    instructions: str, seed: int, height: int, width: int, half_width: float | None
+) -> None:
+    model, plate = wild_model(seed), wild_plate(seed, 64 * height, 64 * width)
+    expected = by_pytorch(model, plate, half_width)
+    sets = native.instruction_sets()
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(native, "instruction_sets", lambda: sets[: sets.index(instructions) + 1])
+        result = model(plate, half_width)
+    assert (expected - plate).abs().max() > 0.1  # something to differ in
+    torch.testing.assert_close(result, expected, atol=0.01, rtol=0)  # of wild weights
+    assert not torch.equal(result, expected), "the compiled steps did not run"
+
+
+def test_they_are_as_good_in_narrow_numbers() -> None:
+    """Where the network is narrow, what it is given must be rounded as PyTorch rounds it."""
+    model, plate = wild_model(1), wild_plate(1, 128, 192)
+    model.narrow(torch.bfloat16)
+    with torch.inference_mode():
+        result = model(plate)
+    assert (by_pytorch(model, plate, None) - result).abs().max() < 0.05  # of weights that are nobody's
+
+
+def test_strips_and_threads_change_no_bit() -> None:
+    model, plate = wild_model(2), wild_plate(3, 192, 128)
+    with torch.inference_mode():
+        whole = model(plate)
+        model.strip_pixels = 128 * 50
+        assert torch.equal(model(plate), whole)
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3)
+            assert torch.equal(model(plate), whole)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def test_two_threads_may_use_them_at_once() -> None:
+    model, plates = wild_model(4), [wild_plate(seed, 128, 128) for seed in range(2)]
+    with torch.inference_mode():
+        expected = [model(plate) for plate in plates]
+    results: list[Tensor] = [torch.empty(0)] * 2
+
+    def work(number: int) -> None:
+        with torch.inference_mode():
+            for _ in range(5):
+                results[number] = model(plates[number])
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Tensor:
+        raise AssertionError
+
+    monkeypatch.setattr(native, "look", refuse)
+    plate = wild_plate(0, 64, 64)
+    for config in (
+        PyramidConfig(channels=(8,) * 6),
+        PyramidConfig(channels=(8,) * 5, posterior=True, refits=(5, 7)),
+        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(3, 5, 7)),
+        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7), fits=(3, 5)),
+    ):
+        with torch.inference_mode():
+            wild_model(0, config)(plate)
+    wild_model(0)(plate).sum()  # with gradients
+    with torch.inference_mode():
+        wild_model(0)(torch.cat([plate, plate]))  # two plates at once
+        wild_model(0)(plate, torch.full((1, 1, 1, 1), 0.5))
+
+
+def test_too_little_memory_is_said() -> None:
+    job = native._Believe(width=(1 << 31) - 32)
+    with pytest.raises(MemoryError, match="no memory for 2147483616 columns"):
+        native._run("bitexpand_believe", job, 0, 2)

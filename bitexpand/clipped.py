@@ -34,7 +34,7 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     Code 0 of a truncated plate stands for anything from 0 to 1, so there the estimate stays as it is.
 
     Args:
-        plate_codes: integer (C, H, W), the source's code values.
+        plate_codes: (C, H, W), the source's code values, of any type.
         estimate_cv: float32, same shape, the model's estimate in LSB.
         limits: the bins; they tell the bit depth and what made the source.
 
@@ -44,11 +44,30 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     """
     white, black_is_known = peak(limits.bits), limits.kind.middle == 0
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
-    if int(plate_codes.max()) == white:
-        estimate_cv = calm_end(plate_codes, estimate_cv, white, edge)
-    if black_is_known and int(plate_codes.min()) == 0:
-        estimate_cv = calm_end(plate_codes, estimate_cv, 0, edge)
+    lowest, highest = (int(code) for code in plate_codes.aminmax())
+    ends = [white] * (highest == white) + [0] * (black_is_known and lowest == 0)
+    for end in ends:
+        rows = _rows_with_areas(plate_codes, end)
+        if rows is not None:
+            calmed_cv = calm_end(plate_codes[:, rows], estimate_cv[:, rows], end, edge)
+            above, below = estimate_cv[:, : rows.start], estimate_cv[:, rows.stop :]
+            estimate_cv = torch.cat([above, calmed_cv, below], 1)
     return estimate_cv
+
+
+def _rows_with_areas(plate_codes: Tensor, end: int) -> slice | None:
+    """Find the rows that all areas lie in, and all that has a say in them; most plates have none.
+
+    Found by rows of cells instead of by cells, which takes a quarter of the time.
+    """
+    height, width = plate_codes.shape[1:]
+    at_end = F.pad(plate_codes == end, (0, -width % CELL, 0, -height % CELL), value=True)
+    runs = at_end.flatten().view(torch.int32)  # of four bools
+    held = (runs == 0x01010101).view(*at_end.shape[:2], -1).any(-1).any(0).nonzero()
+    if not len(held):
+        return None
+    first, last = int(held[0]) - REACH, int(held[-1]) + REACH + 1
+    return slice(max(first // CELL * CELL, 0), min(-(-last // CELL) * CELL, height))
 
 
 def calm_end(plate_codes: Tensor, estimate_cv: Tensor, end: float | Tensor, edge: float) -> Tensor:

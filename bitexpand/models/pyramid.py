@@ -203,13 +203,19 @@ class Pyramid(PlateModel):
         x, corrections = self._body(features, bands)
         del features
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
-        beliefs = native.room_for_beliefs(plate)
+        result, done = torch.empty_like(plate), 0
+        beliefs = None  # of the rows at hand; the second look follows the first, a little behind
         for rows in self._strips(plate):
             around = _rows(x, rows, 1, self.factor).to(self.head.weight.dtype)
             told = _inner(_run(self.head, around), rows, 1)
             believed = _pointwise(self.belief, _inner(around, rows, 1))
+            beliefs = beliefs or native.Beliefs(plate, rows.bottom)
             native.believe(plate, smooth, told, believed, rows.top, width, self.fit_kernels, beliefs)
-        return native.look_again(plate, beliefs, width, self.refit_kernels)
+            end = rows.bottom if rows.is_last else rows.bottom - native.MAX_REACH
+            native.look_again(plate, beliefs, done, end, width, self.refit_kernels, result)
+            beliefs.keep_last(rows.bottom)
+            done = end
+        return result
 
     def _in_strips(
         self, plate: Tensor, step: Callable[[Rows | None], tuple[Tensor, ...]]

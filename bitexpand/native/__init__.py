@@ -22,7 +22,7 @@ LIBRARY = Path(__file__).with_name("libbitexpand.so")
 # The shape that is compiled in, as in native.cpp.
 _LEVELS, _FITS, _REFITS = 6, 3, 2
 _INSTRUCTION_SETS = ("plain", "avx2", "avx512")
-_MAX_REACH = 16  # of a fit, in pixels
+MAX_REACH = 16  # of a fit, and some room, in pixels
 Kernel: TypeAlias = Sequence[Sequence[float]]
 
 
@@ -54,7 +54,7 @@ class _Believe(ctypes.Structure):
         ("plate", c_void_p),
         ("smooth", c_void_p * _LEVELS),
         *((name, c_void_p) for name in ("told", "beliefs", "to")),
-        *((name, c_int32) for name in ("height", "width", "first_row")),
+        *((name, c_int32) for name in ("height", "width", "told_from", "kept_from", "kept")),
         ("half_width", c_float),
         ("fits", _Fit * _FITS),
     )
@@ -63,7 +63,7 @@ class _Believe(ctypes.Structure):
 class _LookAgain(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("plate", "beliefs", "to")),
-        *((name, c_int32) for name in ("height", "width")),
+        *((name, c_int32) for name in ("height", "width", "kept_from", "kept")),
         ("half_width", c_float),
         ("fits", _Fit * _REFITS),
     )
@@ -77,12 +77,28 @@ def available() -> bool:
 def is_compiled_for(factor: int, levels: int, fits: Sequence[int], refits: Sequence[int]) -> bool:
     """Tell whether the compiled steps are for a network of this shape, which is the shipped one's."""
     shape = (factor, levels, len(fits), len(refits))
-    return shape == (2, _LEVELS, _FITS, _REFITS) and max(*fits, *refits) <= 2 * _MAX_REACH + 1
+    return shape == (2, _LEVELS, _FITS, _REFITS) and max(*fits, *refits) <= 2 * MAX_REACH + 1
 
 
-def room_for_beliefs(plate: Tensor) -> Tensor:
-    """Make what :func:`believe` fills, (1, 13, H, W) float32."""
-    return plate.new_empty((1, 9 + 2 + _REFITS, *plate.shape[2:]))
+class Beliefs:
+    """Beliefs of the rows that are worked on: :func:`believe` fills them in, :func:`look_again` reads them.
+
+    Args:
+        plate: (1, 3, H, W) float32.
+        rows: most that are filled in at once.
+    """
+
+    def __init__(self, plate: Tensor, rows: int) -> None:
+        # mean, scale and first answer, three channels each, in LSB; weights of the second look
+        self.values = plate.new_empty((9 + 2 + _REFITS, rows + 2 * MAX_REACH, plate.shape[3]))
+        self.first = 0
+
+    def keep_last(self, bottom: int) -> None:
+        """Forget all rows but the last ones before ``bottom``, which those below look back at."""
+        kept = min(2 * MAX_REACH, bottom - self.first)
+        end = bottom - self.first
+        self.values[:, :kept] = self.values[:, end - kept : end].clone()
+        self.first = bottom - kept
 
 
 def look(
@@ -130,7 +146,7 @@ def believe(
     top: int,
     half_width: float,
     fits: Sequence[Kernel],
-    to: Tensor,
+    to: Beliefs,
 ) -> None:
     """Mix the candidates of some rows, and weigh that against the bins.
 
@@ -141,8 +157,7 @@ def believe(
         top: the first of the rows; there are 2 h.
         half_width: of the bins, in LSB.
         fits: kernels of the local fits.
-        to: of :func:`room_for_beliefs`; takes the belief's mean and scale and the first answer, three channels
-            each, in LSB, and the four weights of the second look.
+        to: takes them.
     """
     plate, smooth = _planar(plate), [_planar(level) for level in smooth]
     told, beliefs = (part.contiguous(memory_format=torch.channels_last) for part in (told, beliefs))
@@ -150,34 +165,42 @@ def believe(
     job = _Believe(
         plate.data_ptr(),
         (c_void_p * _LEVELS)(*(level.data_ptr() for level in smooth)),
-        *(t.data_ptr() for t in (told, beliefs, to)),
-        *(height, width, top // 2),
+        *(t.data_ptr() for t in (told, beliefs, to.values)),
+        *(height, width, top, to.first, to.values.shape[1]),
         half_width,
         _Fit.all(fits),
     )
     _run("bitexpand_believe", job, top, top + 2 * told.shape[2])
 
 
-def look_again(plate: Tensor, beliefs: Tensor, half_width: float, fits: Sequence[Kernel]) -> Tensor:
+def look_again(
+    plate: Tensor,
+    beliefs: Beliefs,
+    top: int,
+    bottom: int,
+    half_width: float,
+    fits: Sequence[Kernel],
+    to: Tensor,
+) -> None:
     """Compare the first answer with its neighbourhood, and weigh what that tells against the bins.
 
     Args:
         plate: (1, 3, H, W) float32 in LSB.
-        beliefs: (1, 13, H, W) float32, as :func:`believe` leaves it.
+        beliefs: of these rows, and of those around that the fits reach.
+        top, bottom: the first of the rows, and the first that is none of them.
         half_width: of the bins, in LSB.
         fits: kernels of the local fits to the first answer.
-
-    Returns:
-        (1, 3, H, W) float32 in LSB.
+        to: (1, 3, H, W) float32, contiguous; takes the rows' final answer in LSB.
     """
     plate = _planar(plate)
     _, _, height, width = plate.shape
-    result = torch.empty_like(plate)
     job = _LookAgain(
-        *(t.data_ptr() for t in (plate, beliefs, result)), height, width, half_width, _Fit.all(fits)
+        *(t.data_ptr() for t in (plate, beliefs.values, to)),
+        *(height, width, beliefs.first, beliefs.values.shape[1]),
+        half_width,
+        _Fit.all(fits),
     )
-    _run("bitexpand_look_again", job, 0, height)
-    return result
+    _run("bitexpand_look_again", job, top, bottom)
 
 
 def _planar(tensor: Tensor) -> Tensor:

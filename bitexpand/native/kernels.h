@@ -63,17 +63,18 @@ INLINE Vector posterior_mean(Vector mean, Vector scale, float half_width) {
     return mean == 0 ? Vector{} : signed_result;
 }
 
-// Rows of a plate, and of what is added to it, if anything.
+// A channel of a plate, and what is added to its rows from `added_from` on, if anything.
 struct Plane {
-    const float *values, *added;
+    const float *values;
     int height, width;
+    const float *added = nullptr;
+    int added_from = 0;
 };
 
 INLINE Vector sum_at(const Plane &plane, int y, int x) {
     y = y < 0 ? 0 : y >= plane.height ? plane.height - 1 : y;
-    const size_t at = (size_t)y * plane.width + x;
-    Vector sum = load(plane.values + at);
-    return plane.added ? sum + load(plane.added + at) : sum;
+    Vector sum = load(plane.values + (size_t)y * plane.width + x);
+    return plane.added ? sum + load(plane.added + (size_t)(y - plane.added_from) * plane.width + x) : sum;
 }
 
 // A row of a local quadratic fit: weights of the form centre + bend (x^2 + y^2), the border repeated.
@@ -183,7 +184,7 @@ static bool look(const Look &job, int top, int bottom) {
     for (int row = top / 2; row < bottom / 2; row++) {
         const size_t at = (size_t)row * cells;
         for (int channel = 0; channel < 3; channel++) {
-            const Plane plane = {job.plate + channel * pixels, nullptr, job.height, width};
+            const Plane plane = {job.plate + channel * pixels, job.height, width};
             const float *mean = job.mean + channel * (pixels / 4) + at, *band = job.band + channel * (pixels / 4) + at;
             for (int x = 0; x < cells; x += LANES) store(planar + (12 + channel) * cells + x, load(band + x));
             for (int y = 2 * row; y < 2 * row + 2; y++) {
@@ -234,7 +235,7 @@ static bool believe(const Believe &job, int top, int bottom) {
     constexpr int CANDIDATES = 1 + LEVELS + FITS, TOLD = 3 + CANDIDATES;
     constexpr int BELIEFS = 3 + CANDIDATES + 1 + LOOKS;
     const int width = job.width, cells = width / 2;
-    const size_t pixels = (size_t)job.height * width;
+    const size_t pixels = (size_t)job.height * width, kept = (size_t)job.kept * width;
     const float half = job.half_width;
     Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES);
     if (!buffer.is_there()) return false;
@@ -243,7 +244,7 @@ static bool believe(const Believe &job, int top, int bottom) {
     float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
     for (int y = top; y < bottom; y++) {
         if (y % 2 == 0) {
-            const size_t cell = (size_t)(y / 2 - job.first_row) * cells;
+            const size_t cell = (size_t)(y / 2 - job.told_from / 2) * cells;
             spread(job.told + cell * 4 * TOLD, TOLD, cells, told, width);
             spread(job.beliefs + cell * 4 * BELIEFS, BELIEFS, cells, beliefs, width);
         }
@@ -254,13 +255,13 @@ static bool believe(const Believe &job, int top, int bottom) {
                 float *to = others + (size_t)(3 * k + channel) * width;
                 smooth_row(job.smooth[k] + channel * samples, y, factor, job.height, width, sums, to);
             }
-            const Plane plane = {job.plate + channel * pixels, nullptr, job.height, width};
+            const Plane plane = {job.plate + channel * pixels, job.height, width};
             for (int k = 0; k < FITS; k++)
                 fit_row(plane, y, job.fits[k], sums, moments, others + (size_t)(3 * (LEVELS + k) + channel) * width);
         }
         const float *own_row = job.plate + (size_t)y * width;
         const float *told_row = told + (size_t)(y % 2) * width, *belief_row = beliefs + (size_t)(y % 2) * width;
-        float *to = job.to + (size_t)y * width;
+        float *to = job.to + (size_t)(y - job.kept_from) * width;
         for (int x = 0; x < width; x += LANES) {
             auto tell = [&](int channel) { return load(told_row + (size_t)2 * channel * width + x); };
             auto believed = [&](int channel) { return load(belief_row + (size_t)2 * channel * width + x); };
@@ -289,15 +290,15 @@ static bool believe(const Believe &job, int top, int bottom) {
             for (int channel = 0; channel < 3; channel++) {
                 Vector log_scale = larger(smaller(believed(channel), all(LOG_SCALE_HIGH)), all(LOG_SCALE_LOW));
                 Vector belief = chroma[channel] + luma, scale = exponential(log_scale) * (2 * half);
-                store(to + channel * pixels + x, belief);
-                store(to + (3 + channel) * pixels + x, scale);
-                store(to + (6 + channel) * pixels + x, posterior_mean(belief, scale, half));
+                store(to + channel * kept + x, belief);
+                store(to + (3 + channel) * kept + x, scale);
+                store(to + (6 + channel) * kept + x, posterior_mean(belief, scale, half));
             }
             Vector looks[LOOKS], top_look = believed(4 + CANDIDATES), look_total = {};
             for (int i = 1; i < LOOKS; i++) top_look = larger(top_look, believed(4 + CANDIDATES + i));
             for (int i = 0; i < LOOKS; i++)
                 look_total += looks[i] = exponential(believed(4 + CANDIDATES + i) - top_look);
-            for (int i = 0; i < LOOKS; i++) store(to + (9 + i) * pixels + x, looks[i] / look_total);
+            for (int i = 0; i < LOOKS; i++) store(to + (9 + i) * kept + x, looks[i] / look_total);
         }
     }
     return true;
@@ -305,7 +306,7 @@ static bool believe(const Believe &job, int top, int bottom) {
 
 static bool look_again(const LookAgain &job, int top, int bottom) {
     const int width = job.width;
-    const size_t pixels = (size_t)job.height * width;
+    const size_t pixels = (size_t)job.height * width, kept = (size_t)job.kept * width;
     const float half = job.half_width;
     Buffer buffer((size_t)(3 * REFITS + 2) * width + 4 * LANES);
     if (!buffer.is_there()) return false;
@@ -313,32 +314,32 @@ static bool look_again(const LookAgain &job, int top, int bottom) {
     float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
     for (int y = top; y < bottom; y++) {
         for (int channel = 0; channel < 3; channel++) {
-            const Plane plane = {
-                job.plate + channel * pixels, job.beliefs + (6 + channel) * pixels, job.height, width};
+            const Plane plane = {job.plate + channel * pixels, job.height, width,
+                                 job.beliefs + (6 + channel) * kept, job.kept_from};
             for (int k = 0; k < REFITS; k++)
                 fit_row(plane, y, job.fits[k], sums, moments, fitted + (size_t)(3 * k + channel) * width);
         }
         const size_t at = (size_t)y * width;
         for (int x = 0; x < width; x += LANES) {
-            const float *here = job.beliefs + at + x;
+            const float *here = job.beliefs + (size_t)(y - job.kept_from) * width + x;
             Vector residual[3], lowest = all(-INFINITY), highest = all(INFINITY);
             for (int channel = 0; channel < 3; channel++) {
-                residual[channel] = load(here + (6 + channel) * pixels);
+                residual[channel] = load(here + (6 + channel) * kept);
                 lowest = larger(lowest, -half - residual[channel]);
                 highest = smaller(highest, half - residual[channel]);
             }
             Vector middle = (lowest + highest) * 0.5f;
             for (int channel = 0; channel < 3; channel++) {
                 Vector own = load(job.plate + channel * pixels + at + x);
-                Vector belief = load(here + 9 * pixels) * load(here + channel * pixels);
-                belief += load(here + 10 * pixels) * limited(residual[channel] + middle, 2 * half);
+                Vector belief = load(here + 9 * kept) * load(here + channel * kept);
+                belief += load(here + 10 * kept) * limited(residual[channel] + middle, 2 * half);
                 for (int k = 0; k < REFITS; k++) {
                     const float share = job.fits[k].centre;  // the pixel's own
                     Vector fit = load(fitted + (size_t)(3 * k + channel) * width + x);
                     fit = (fit - share * (own + residual[channel])) * (1 / (1 - share)) - own;
-                    belief += load(here + (11 + k) * pixels) * limited(fit, 2 * half);
+                    belief += load(here + (11 + k) * kept) * limited(fit, 2 * half);
                 }
-                Vector scale = load(here + (3 + channel) * pixels);
+                Vector scale = load(here + (3 + channel) * kept);
                 store(job.to + channel * pixels + at + x, own + posterior_mean(belief, scale, half));
             }
         }

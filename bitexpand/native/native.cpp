@@ -32,7 +32,7 @@ struct Look {
 struct Believe {
     const float *plate, *smooth[LEVELS], *told, *beliefs;
     float *to;
-    int32_t height, width, first_row;
+    int32_t height, width, told_from, kept_from, kept;
     float half_width;
     Fit fits[FITS];
 };
@@ -40,7 +40,7 @@ struct Believe {
 struct LookAgain {
     const float *plate, *beliefs;
     float *to;
-    int32_t height, width;
+    int32_t height, width, kept_from, kept;
     float half_width;
     Fit fits[REFITS];
 };

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler"),
 ]
-CONFIG = PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7), widths=True)
+CONFIG = PyramidConfig(channels=(32, 8, 8, 8, 8, 8), posterior=True, refits=(5, 7), widths=True)
 
 
 @pytest.mark.skipif(not shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]), reason="no C++ compiler")
@@ -34,8 +34,8 @@ def wild_model(seed: int, config: PyramidConfig = CONFIG) -> Pyramid:
     torch.manual_seed(seed)
     model = Pyramid(config).requires_grad_(False).eval()
     for parameter in model.parameters():
-        parameter.add_(torch.randn_like(parameter) * 0.1)
-    model.head.weight.mul_(4)
+        parameter.add_(torch.randn_like(parameter) * 0.05)
+    model.head.weight.mul_(2)
     return model
 
 
@@ -88,8 +88,10 @@ def test_they_are_as_good_in_narrow_numbers() -> None:
     assert (by_pytorch(model, plate, None) - result).abs().max() < 0.05  # of weights that are nobody's
 
 
-def test_strips_and_threads_change_no_bit() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_strips_and_threads_change_no_bit(dtype: torch.dtype) -> None:
     model, plate = wild_model(2), wild_plate(3, 192, 128)
+    model.narrow(dtype)
     with torch.inference_mode():
         whole = model(plate)
         model.strip_pixels = 128 * 50

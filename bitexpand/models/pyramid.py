@@ -205,12 +205,12 @@ class Pyramid(PlateModel):
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
         result, done = torch.empty_like(plate), 0
         beliefs = None  # of the rows at hand; the second look follows the first, a little behind
+        narrow_head = native.NarrowHead(x, self.head, self.belief) if native.NarrowHead.takes(x) else None
         for rows in self._strips(plate):
-            around = _rows(x, rows, 1, self.factor).to(self.head.weight.dtype)
-            told = _inner(_run(self.head, around), rows, 1)
-            believed = _pointwise(self.belief, _inner(around, rows, 1))
+            head = narrow_head or self._head(x, rows)
+            at = range(rows.top, rows.bottom)
             beliefs = beliefs or native.Beliefs(plate, rows.bottom)
-            native.believe(plate, smooth, told, believed, rows.top, width, self.fit_kernels, beliefs)
+            native.believe(plate, smooth, head, at, width, self.fit_kernels, beliefs)
             end = rows.bottom if rows.is_last else rows.bottom - native.MAX_REACH
             native.look_again(plate, beliefs, done, end, width, self.refit_kernels, result)
             beliefs.keep_last(rows.bottom)
@@ -303,13 +303,15 @@ class Pyramid(PlateModel):
 
     def _told(self, x: Tensor, rows: Rows | None) -> list[Tensor]:
         """Return what the head tells of each pixel, as ``outputs`` and ``beliefs`` split it, float32."""
+        told, *believed = self._head(x, rows)
+        parts = list(_per_pixel(told, self.factor).split(self.outputs, 1))
+        return parts + [part for b in believed for part in _per_pixel(b, self.factor).split(self.beliefs, 1)]
+
+    def _head(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, ...]:
+        """Return what the head tells of cells: the direct residual and mixing logits, and then of the beliefs."""
         around = _rows(x, rows, 1, self.factor).to(self.head.weight.dtype)
         told = _inner(_run(self.head, around), rows, 1)
-        parts = list(_per_pixel(told, self.factor).split(self.outputs, 1))
-        if self.beliefs:
-            beliefs = _pointwise(self.belief, _inner(around, rows, 1))
-            parts += _per_pixel(beliefs, self.factor).split(self.beliefs, 1)
-        return parts
+        return (told, _pointwise(self.belief, _inner(around, rows, 1))) if self.beliefs else (told,)
 
     def _tall(self, smooth: Tensor, plate: Tensor) -> Tensor:
         """Upsample a smooth estimate along its columns, and part what its channels have in common: (N, 4, H, w)."""

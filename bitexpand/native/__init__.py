@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, c_float, c_int, c_int32, c_void_p
 from pathlib import Path
@@ -21,7 +21,8 @@ from torch import Tensor
 LIBRARY = Path(__file__).with_name("libbitexpand.so")
 # The shape that is compiled in, as in native.cpp.
 _LEVELS, _FITS, _REFITS = 6, 3, 2
-_INSTRUCTION_SETS = ("plain", "avx2", "avx512")
+_CHANNELS, _GROUP = 32, 32
+_INSTRUCTION_SETS = ("plain", "avx2", "avx512", "avx512_bf16")
 MAX_REACH = 16  # of a fit, and some room, in pixels
 Kernel: TypeAlias = Sequence[Sequence[float]]
 
@@ -53,7 +54,8 @@ class _Believe(ctypes.Structure):
     _fields_ = (
         ("plate", c_void_p),
         ("smooth", c_void_p * _LEVELS),
-        *((name, c_void_p) for name in ("told", "beliefs", "to")),
+        *((name, c_void_p) for name in ("told", "beliefs", "cells")),
+        *((name, c_void_p) for name in ("told_weights", "belief_weights", "told_bias", "belief_bias", "to")),
         *((name, c_int32) for name in ("height", "width", "told_from", "kept_from", "kept")),
         ("half_width", c_float),
         ("fits", _Fit * _FITS),
@@ -138,12 +140,36 @@ def look(
     return features.permute(0, 3, 1, 2)
 
 
+class NarrowHead:
+    """A head in bfloat16 that tells in float32: what it says is too large for bfloat16, and PyTorch has no such.
+
+    Args:
+        cells: (1, 32, H/2, W/2) bfloat16, channels last: what the head reads.
+        told: the convolution of 3x3.
+        believed: the convolution of 1x1.
+    """
+
+    def __init__(self, cells: Tensor, told: torch.nn.Conv2d, believed: torch.nn.Conv2d) -> None:
+        self.cells = cells.contiguous(memory_format=torch.channels_last)
+        self.weights = [_packed(layer.weight) for layer in (told, believed)]
+        self.biases = [_grouped(layer.bias) for layer in (told, believed) if layer.bias is not None]
+
+    @staticmethod
+    def takes(cells: Tensor) -> bool:
+        """Tell whether this processor can, and the cells are what it takes."""
+        can = instruction_sets()[-1] == _INSTRUCTION_SETS[-1]
+        return can and cells.dtype == torch.bfloat16 and cells.shape[1] == _CHANNELS
+
+    def pointers(self) -> Iterator[int]:
+        """Yield where cells, weights and biases lie."""
+        return (tensor.data_ptr() for tensor in (self.cells, *self.weights, *self.biases))
+
+
 def believe(
     plate: Tensor,
     smooth: Sequence[Tensor],
-    told: Tensor,
-    beliefs: Tensor,
-    top: int,
+    head: NarrowHead | Sequence[Tensor],
+    rows: range,
     half_width: float,
     fits: Sequence[Kernel],
     to: Beliefs,
@@ -153,24 +179,30 @@ def believe(
     Args:
         plate: (1, 3, H, W) float32 in LSB.
         smooth: the smooth estimates, finest first: (1, 3, H/2, W/2), (1, 3, H/4, W/4) and so on, float32 in LSB.
-        told, beliefs: (1, C, h, W/2) float32, what the head tells of these rows' cells.
-        top: the first of the rows; there are 2 h.
+        head: computes what it tells, or that itself of these rows' cells: (1, 52, h, W/2) and (1, 72, h, W/2),
+            float32.
+        rows: which, from an even one on to an even one.
         half_width: of the bins, in LSB.
         fits: kernels of the local fits.
         to: takes them.
     """
     plate, smooth = _planar(plate), [_planar(level) for level in smooth]
-    told, beliefs = (part.contiguous(memory_format=torch.channels_last) for part in (told, beliefs))
     _, _, height, width = plate.shape
+    if isinstance(head, NarrowHead):
+        heads = (None, None, *head.pointers())
+    else:
+        told, beliefs = (_cell_by_cell(part) for part in head)  # named, as their memory must last
+        heads = (told.data_ptr(), beliefs.data_ptr(), None, None, None, None, None)
     job = _Believe(
         plate.data_ptr(),
         (c_void_p * _LEVELS)(*(level.data_ptr() for level in smooth)),
-        *(t.data_ptr() for t in (told, beliefs, to.values)),
-        *(height, width, top, to.first, to.values.shape[1]),
+        *heads,
+        to.values.data_ptr(),
+        *(height, width, rows.start, to.first, to.values.shape[1]),
         half_width,
         _Fit.all(fits),
     )
-    _run("bitexpand_believe", job, top, top + 2 * told.shape[2])
+    _run("bitexpand_believe", job, rows.start, rows.stop)
 
 
 def look_again(
@@ -201,6 +233,23 @@ def look_again(
         _Fit.all(fits),
     )
     _run("bitexpand_look_again", job, top, bottom)
+
+
+def _packed(weight: Tensor) -> Tensor:
+    """Return weights, (outputs, 32, h, w), by group of outputs, tap, pair of inputs, output of the group."""
+    outputs = _grouped(weight).bfloat16().view(-1, _GROUP, _CHANNELS // 2, 2, weight[0, 0].numel())
+    return outputs.permute(0, 4, 2, 1, 3).contiguous()
+
+
+def _grouped(parameter: Tensor) -> Tensor:
+    """Return float32 parameters of whole groups of outputs, the last one filled up with 0."""
+    rest = parameter.new_zeros((-len(parameter) % _GROUP, *parameter.shape[1:]))
+    return torch.cat([parameter, rest]).float()
+
+
+def _cell_by_cell(told: Tensor) -> Tensor:
+    assert told.dtype == torch.float32
+    return told.contiguous(memory_format=torch.channels_last)
 
 
 def _planar(tensor: Tensor) -> Tensor:

@@ -216,13 +216,68 @@ static bool look(const Look &job, int top, int bottom) {
     return true;
 }
 
-// What the head tells of a row of cells, to two planar rows of pixels.
-INLINE void spread(const float *told, int channels, int cells, float *rows, size_t stride) {
-    for (int cell = 0; cell < cells; cell++)
-        for (int channel = 0; channel < channels; channel++, told += 4)
+// What the head tells of cells, `each` numbers of each, to two planar rows of pixels.
+INLINE void spread(const float *told, int channels, int each, int cells, float *rows, size_t stride) {
+    for (int cell = 0; cell < cells; cell++, told += each)
+        for (int channel = 0; channel < channels; channel++)
             for (int y = 0; y < 2; y++)
-                memcpy(rows + (2 * (size_t)channel + y) * stride + 2 * cell, told + 2 * y, 2 * sizeof(float));
+                memcpy(rows + (2 * (size_t)channel + y) * stride + 2 * cell, told + 4 * channel + 2 * y,
+                       2 * sizeof(float));
 }
+
+#ifdef HAS_BFLOAT16
+// Convolutions of BLOCK cells with `taps` taps: bfloat16 numbers, sums in float32. `rows` are the rows around, their
+// channels side by side. Weights: for each group of outputs, tap and pair of inputs, GROUP pairs.
+template <int taps>
+INLINE void convolve(const uint16_t *const *rows, const uint32_t *weights, const float *bias, int groups, float *to) {
+    for (int group = 0; group < groups; group++) {
+        __m512 low[BLOCK], high[BLOCK];
+        for (int cell = 0; cell < BLOCK; cell++) {
+            low[cell] = _mm512_loadu_ps(bias + group * GROUP);
+            high[cell] = _mm512_loadu_ps(bias + group * GROUP + LANES);
+        }
+        for (int tap = 0; tap < taps; tap++) {
+            const uint16_t *row = taps == 1 ? rows[1] + CHANNELS : rows[tap / 3] + tap % 3 * CHANNELS;
+            for (int pair = 0; pair < CHANNELS / 2; pair++, weights += GROUP) {
+                const __m512bh first = (__m512bh)_mm512_loadu_si512(weights);
+                const __m512bh second = (__m512bh)_mm512_loadu_si512(weights + LANES);
+                for (int cell = 0; cell < BLOCK; cell++) {
+                    int32_t both;
+                    memcpy(&both, row + cell * CHANNELS + 2 * pair, sizeof both);
+                    const __m512bh input = (__m512bh)_mm512_set1_epi32(both);
+                    low[cell] = _mm512_dpbf16_ps(low[cell], first, input);
+                    high[cell] = _mm512_dpbf16_ps(high[cell], second, input);
+                }
+            }
+        }
+        for (int cell = 0; cell < BLOCK; cell++) {
+            _mm512_storeu_ps(to + (cell * groups + group) * GROUP, low[cell]);
+            _mm512_storeu_ps(to + (cell * groups + group) * GROUP + LANES, high[cell]);
+        }
+    }
+}
+
+// What the head tells of a row of cells, to two planar rows of pixels each. `around` has room for three rows of cells
+// with one more at either end, `block` for what a block tells.
+INLINE void tell(const Believe &job, int row, int told, int beliefs, uint16_t *around, float *block, float *told_rows,
+                 float *belief_rows) {
+    const int cells = job.width / 2, length = (cells + 2) * CHANNELS;
+    const int told_groups = (4 * told + GROUP - 1) / GROUP, belief_groups = (4 * beliefs + GROUP - 1) / GROUP;
+    const uint16_t *rows[3] = {around, around + length, around + 2 * length};
+    memset(around, 0, 3 * length * sizeof *around);
+    for (int y = 0; y < 3; y++)
+        if (row + y >= 1 && row + y <= job.height / 2)
+            memcpy(around + y * length + CHANNELS, job.cells + (size_t)(row + y - 1) * cells * CHANNELS,
+                   (size_t)cells * CHANNELS * sizeof *around);
+    for (int cell = 0; cell < cells; cell += BLOCK) {
+        convolve<9>(rows, job.told_weights, job.told_bias, told_groups, block);
+        spread(block, told, told_groups * GROUP, BLOCK, told_rows + 2 * cell, job.width);
+        convolve<1>(rows, job.belief_weights, job.belief_bias, belief_groups, block);
+        spread(block, beliefs, belief_groups * GROUP, BLOCK, belief_rows + 2 * cell, job.width);
+        for (auto &from : rows) from += BLOCK * CHANNELS;
+    }
+}
+#endif
 
 // A candidate's mean of the channels, and what they differ by, each with a weight of its own.
 INLINE void mix(const Vector *offset, Vector weight, Vector luma_weight, float limit, Vector *chroma, Vector &luma) {
@@ -237,16 +292,28 @@ static bool believe(const Believe &job, int top, int bottom) {
     const int width = job.width, cells = width / 2;
     const size_t pixels = (size_t)job.height * width, kept = (size_t)job.kept * width;
     const float half = job.half_width;
-    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES);
+    const size_t around_size = (size_t)3 * (cells + 2) * CHANNELS / 2, block_size = (4 * (TOLD + BELIEFS) + 2 * GROUP) * BLOCK;
+    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES + around_size + block_size);
     if (!buffer.is_there()) return false;
     float *told = buffer.take((size_t)2 * TOLD * width), *beliefs = buffer.take((size_t)2 * BELIEFS * width);
     float *others = buffer.take((size_t)3 * (LEVELS + FITS) * width);
     float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+#ifdef HAS_BFLOAT16
+    uint16_t *around = reinterpret_cast<uint16_t *>(buffer.take(around_size));
+    float *block = buffer.take(block_size);
+#endif
     for (int y = top; y < bottom; y++) {
         if (y % 2 == 0) {
             const size_t cell = (size_t)(y / 2 - job.told_from / 2) * cells;
-            spread(job.told + cell * 4 * TOLD, TOLD, cells, told, width);
-            spread(job.beliefs + cell * 4 * BELIEFS, BELIEFS, cells, beliefs, width);
+#ifdef HAS_BFLOAT16
+            if (job.cells) {
+                tell(job, y / 2, TOLD, BELIEFS, around, block, told, beliefs);
+            } else
+#endif
+            {
+                spread(job.told + cell * 4 * TOLD, TOLD, 4 * TOLD, cells, told, width);
+                spread(job.beliefs + cell * 4 * BELIEFS, BELIEFS, 4 * BELIEFS, cells, beliefs, width);
+            }
         }
         for (int channel = 0; channel < 3; channel++) {
             for (int k = 0; k < LEVELS; k++) {

@@ -1,5 +1,9 @@
 // Compiled by hatch_build.py; called by bitexpand/native/__init__.py, which says what the arguments are.
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +18,7 @@ namespace {
 
 // The shipped shape of `pyramid`; bitexpand/native/__init__.py asks for it, bitexpand/models/pyramid.py has the others.
 constexpr int LEVELS = 6, FITS = 3, REFITS = 2, LOOKS = 2 + REFITS;
+constexpr int CHANNELS = 32, GROUP = 32, BLOCK = 8;  // of the head: inputs; outputs and cells that are computed at once
 constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
 
 struct Fit {
@@ -29,8 +34,12 @@ struct Look {
     Fit fits[FITS];
 };
 
+// What the head tells is given, or it is computed here from `cells` in bfloat16, with packed weights.
 struct Believe {
     const float *plate, *smooth[LEVELS], *told, *beliefs;
+    const uint16_t *cells;
+    const uint32_t *told_weights, *belief_weights;
+    const float *told_bias, *belief_bias;
     float *to;
     int32_t height, width, told_from, kept_from, kept;
     float half_width;
@@ -80,10 +89,17 @@ namespace avx512 {
 #include "kernels.h"
 }
 #pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,prefer-vector-width=512")
+#define HAS_BFLOAT16
+namespace avx512_bf16 {
+#include "kernels.h"
+}
+#pragma GCC pop_options
 #endif
 
 #ifdef SEVERAL
-#define STEPS(step) {plain::step, avx2::step, avx512::step}
+#define STEPS(step) {plain::step, avx2::step, avx512::step, avx512_bf16::step}
 #else
 #define STEPS(step) {plain::step}
 #endif
@@ -98,7 +114,7 @@ EXPORT bitexpand_instruction_sets() {
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
     bool has_avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
-    return has_avx512 ? 3 : 2;
+    return !has_avx512 ? 2 : __builtin_cpu_supports("avx512bf16") ? 4 : 3;
 #else
     return 1;
 #endif

@@ -113,6 +113,15 @@ def write_frame(
             temporary.unlink(missing_ok=True)
 
 
+def take_up(attributes: Iterable[Attribute]) -> None:
+    """Let OpenImageIO store the strings of attributes now, in the calling thread's share of the memory.
+
+    It stores each string once and keeps it until the program ends. Whoever names one first among blocks of pixels
+    leaves it between them, and where it lies they do not grow together again when they are freed.
+    """
+    _set(oiio.ImageSpec(), attributes)
+
+
 def _read(path: Path) -> Frame:
     reader, info = _open(path)
     try:
@@ -214,12 +223,16 @@ def _output_spec(
     spec.attribute("DateTime", "")  # OpenImageIO would write the time of day, and no two runs were equal
     if format_name == "png":
         spec.attribute("oiio:ColorSpace", "unknown")  # untagged PNG would be marked as sRGB
-    for name, type_name, value in attributes:
-        spec.attribute(name, oiio.TypeDesc(type_name), value)
+    _set(spec, attributes)
     spec.attribute("compression", compression)
     # Colour reaches the writer as stored; only TIFF can say that it is premultiplied.
     spec.attribute("oiio:UnassociatedAlpha", 0 if format_name == "tiff" and info.associated_alpha else 1)
     return spec
+
+
+def _set(spec: Any, attributes: Iterable[Attribute]) -> None:  # noqa: ANN401  (ImageSpec)
+    for name, type_name, value in attributes:
+        spec.attribute(name, oiio.TypeDesc(type_name), value)
 
 
 def _write(path: Path, format_name: str, spec: Any, pixels: Pixels) -> None:  # noqa: ANN401  (ImageSpec)

@@ -171,7 +171,9 @@ class Encoding:
         decoded_cv = self.decode(pixels)
         decoded_cv += _READER_SLACK * (decoded_cv - self._middles(codes))
         broken = self._broken(decoded_cv, codes)
-        if self.conversion:  # Inf, from an overflow of half, can decode to a value that clips into the top bin
+        if (
+            self.conversion
+        ):  # Inf, from an overflow of half, can decode to a value that clips into the top bin
             broken |= ~np.isfinite(pixels)
         # by pixel only where there are any, as that takes a third of all the time here
         return broken.any(axis=2) if broken.any() else np.zeros(broken.shape[:2], np.bool_)

@@ -89,11 +89,12 @@ def test_they_are_as_good_in_narrow_numbers() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_strips_and_threads_change_no_bit(dtype: torch.dtype) -> None:
+def test_layout_strips_and_threads_change_no_bit(dtype: torch.dtype) -> None:
     model, plate = wild_model(2), wild_plate(3, 192, 128)
     model.narrow(dtype)
     with torch.inference_mode():
         whole = model(plate)
+        assert torch.equal(model(plate.contiguous(memory_format=torch.channels_last)), whole)
         model.strip_pixels = 128 * 50
         assert torch.equal(model(plate), whole)
         threads = torch.get_num_threads()
@@ -138,6 +139,8 @@ def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> No
         with torch.inference_mode():
             wild_model(0, config)(plate)
     wild_model(0)(plate).sum()  # with gradients
+    with torch.inference_mode():
+        wild_model(0)(plate[..., :32].contiguous())  # a level has no whole cell
     with torch.inference_mode():
         wild_model(0)(torch.cat([plate, plate]))  # two plates at once
         wild_model(0)(plate, torch.full((1, 1, 1, 1), 0.5))

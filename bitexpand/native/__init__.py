@@ -188,6 +188,7 @@ def believe(
     """
     plate, smooth = _planar(plate), [_planar(level) for level in smooth]
     _, _, height, width = plate.shape
+    assert [(height >> k, width >> k) for k in range(1, _LEVELS + 1)] == [level.shape[2:] for level in smooth]
     if isinstance(head, NarrowHead):
         heads = (None, None, *head.pointers())
     else:

@@ -35,7 +35,7 @@ from bitexpand.models import registry
 from bitexpand.models.base import estimate_cv
 from bitexpand.models.smooth import edge_gated_blur
 from bitexpand.models.table import default_bound
-from bitexpand.tiling import check_overlap, check_tile, smallest_tile, tiles
+from bitexpand.tiling import check_overlap, check_tile, largest_tile, smallest_tile, tiles
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -158,7 +158,7 @@ class Expander:
 
     def expand_frame(self, codes: Codes, limits: Bins) -> Expanded:
         """Expand (H, W, 1) or (H, W, 3) uint16 code values within given bins, and report; see ``expand``."""
-        tile = self._tile or self._automatic_tile(*codes.shape[:2])
+        tile = (self._tile, self._tile) if self._tile else self._automatic_tile(*codes.shape[:2])
         try:
             return self._expand_tiled(codes, limits, tile)
         except (RuntimeError, MemoryError) as error:
@@ -176,7 +176,7 @@ class Expander:
                 raise
             raise _memory_shortage(codes.shape) from error
 
-    def _expand_tiled(self, codes: Codes, limits: Bins, tile: int) -> Expanded:
+    def _expand_tiled(self, codes: Codes, limits: Bins, tile: tuple[int, int]) -> Expanded:
         guard = Guard(limits, self.device, self._strength)
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
@@ -233,23 +233,21 @@ class Expander:
         has_some = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         return self.device.type == "cpu" and bool(has_some)
 
-    def _automatic_tile(self, height: int, width: int) -> int:
-        """Return the largest tile side that the memory at hand allows, or one that holds the whole frame."""
+    def _automatic_tile(self, height: int, width: int) -> tuple[int, int]:
+        """Return the best height and width of tiles that the memory at hand allows."""
         if self.device.type == "cuda":
             spare = torch.cuda.mem_get_info(self.device)[0]
         else:
             spare = psutil.virtual_memory().available
         pixels = min(_ACTIVATION_BUDGET, spare // 2) // self._module.bytes_per_pixel
-        if _ceil_to(height, self._grid) * _ceil_to(width, self._grid) <= pixels:
-            return _ceil_to(max(height, width), self._grid)
-        side = int(pixels**0.5) // self._grid * self._grid
-        return max(side, smallest_tile(self._overlap, self._grid))
+        return largest_tile(height, width, pixels, self._overlap, self._grid)
 
-    def _smaller_tile(self, tile: int, shape: tuple[int, ...]) -> int | None:
-        """Return half of the tile that ran out of memory, or None if there is no smaller one."""
-        side = min(tile, _ceil_to(max(shape[:2]), self._grid)) // 2 // self._grid * self._grid
+    def _smaller_tile(self, tile: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return half of the tile that ran out of memory, along both sides, or None if there is no smaller one."""
         smallest = smallest_tile(self._overlap, self._grid)
-        return max(side, smallest) if tile > smallest else None
+        used = (min(t, _ceil_to(side, self._grid)) for t, side in zip(tile, shape, strict=False))
+        height, width = (max(side // 2 // self._grid * self._grid, smallest) for side in used)
+        return (height, width) if height < tile[0] or width < tile[1] else None
 
 
 def use_threads(count: int) -> None:

@@ -72,18 +72,62 @@ def smallest_tile(overlap: int, multiple: int) -> int:
     return 2 * overlap + multiple
 
 
-def tiles(height: int, width: int, tile: int, overlap: int, multiple: int) -> Iterator[Tile]:
-    """Cut a frame into tiles of nearly equal size, at most ``tile`` a side, each starting on the grid.
+def largest_tile(height: int, width: int, pixels: int, overlap: int, multiple: int) -> tuple[int, int]:
+    """Choose the height and width of a frame's tiles.
 
     Args:
         height, width: of the frame, in pixels.
-        tile: largest side; ``check_tile`` has passed.
+        pixels: most that a tile may hold.
+        overlap: pixels that neighbours share, a multiple of ``multiple``.
+        multiple: the grid on which tiles start.
+
+    Returns:
+        Of all tiles of so many pixels those that compute the fewest pixels twice; the smallest where none holds so
+        few.
+    """
+    rows, columns = (
+        [(_computed(length, side, overlap, multiple), side) for side in _sides(length, overlap, multiple)]
+        for length in (height, width)
+    )
+    fitting = [
+        (computed_rows * computed_columns, -tile_height * tile_width, tile_height, tile_width)
+        for computed_rows, tile_height in rows
+        for computed_columns, tile_width in columns
+        if tile_height * tile_width <= pixels
+    ]
+    smallest = smallest_tile(overlap, multiple)
+    return min(fitting)[2:] if fitting else (smallest, smallest)
+
+
+def tiles(height: int, width: int, tile: tuple[int, int], overlap: int, multiple: int) -> Iterator[Tile]:
+    """Cut a frame into tiles of nearly equal size, each starting on the grid.
+
+    Args:
+        height, width: of the frame, in pixels.
+        tile: largest height and width of a tile; ``check_tile`` has passed for both.
         overlap: pixels that neighbours share, a multiple of ``multiple``.
         multiple: the grid on which tiles start, so that a network's pooling cells stay where they were.
     """
-    for rows in _spans(height, tile, overlap, multiple):
-        for columns in _spans(width, tile, overlap, multiple):
+    for rows in _spans(height, tile[0], overlap, multiple):
+        for columns in _spans(width, tile[1], overlap, multiple):
             yield Tile(rows, columns)
+
+
+def _sides(length: int, overlap: int, multiple: int) -> Iterator[int]:
+    """Yield the smallest sides that cut an axis into one piece, two pieces and so on."""
+    smallest, count = smallest_tile(overlap, multiple), 1
+    side = -(-length // multiple) * multiple
+    while side > smallest:
+        yield side
+        count += 1
+        side = -(-(length - overlap) // (count * multiple)) * multiple + overlap
+    yield smallest
+
+
+def _computed(length: int, tile: int, overlap: int, multiple: int) -> int:
+    """Return how many pixels of an axis are computed, those of several tiles several times, in whole cells."""
+    sizes = (span.stop - span.start for span in _spans(length, tile, overlap, multiple))
+    return sum(-(-size // multiple) * multiple for size in sizes)
 
 
 def _spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:

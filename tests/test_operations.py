@@ -52,13 +52,9 @@ LIMITS = {  # beside each, what was counted on 22 November 2026
 """Every model that runs without a file needs one. What :mod:`bitexpand.native` writes is not counted."""
 
 TILED = {
-    ("smooth", 4320, 7680): 1.54,
-    ("dequant-unet", 2160, 4096): 1.27,
-    ("dequant-unet", 4320, 7680): 1.28,
-    ("dequant-unet-aug", 2160, 4096): 1.27,
-    ("dequant-unet-aug", 4320, 7680): 1.28,
-    ("dequant-convnext", 2160, 4096): 1.52,
-    ("dequant-convnext", 4320, 7680): 1.60,
+    ("smooth", 4320, 7680): 1.42,
+    ("dequant-convnext", 2160, 4096): 1.38,
+    ("dequant-convnext", 4320, 7680): 1.52,
 }
 """Pixels that tiles compute, over those of the whole frame, where they are still more than 1.2."""
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitexpand.errors import UsageError
-from bitexpand.tiling import Tile, check_overlap, check_tile, smallest_tile, tiles
+from bitexpand.tiling import Tile, check_overlap, check_tile, largest_tile, smallest_tile, tiles
 
 quick = settings(deadline=None, max_examples=60)
+Cut: TypeAlias = tuple[int, int, tuple[int, int], int, int]
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
+def cuts(draw: st.DrawFn) -> Cut:
     """Height, width, tile, overlap and multiple, as ``tiles`` takes them."""
     multiple = draw(st.sampled_from([1, 2, 8, 16]))
     overlap = multiple * draw(st.integers(1, 40 // multiple))
-    tile = smallest_tile(overlap, multiple) + multiple * draw(st.integers(0, 30))
-    sides = st.integers(1, min(5 * tile, 500))
-    return draw(sides), draw(sides), tile, overlap, multiple
+    more = st.integers(0, 30)
+    rows, columns = (smallest_tile(overlap, multiple) + multiple * draw(more) for _ in range(2))
+    height, width = (draw(st.integers(1, min(5 * side, 500))) for side in (rows, columns))
+    return height, width, (rows, columns), overlap, multiple
 
 
 @quick
 @given(cuts())
-def test_weights_sum_to_one_at_every_pixel(cut: tuple[int, int, int, int, int]) -> None:
+def test_weights_sum_to_one_at_every_pixel(cut: Cut) -> None:
     total = torch.zeros(cut[0], cut[1])
     for tile in tiles(*cut):
         weights = tile.weights()
@@ -36,10 +40,10 @@ def test_weights_sum_to_one_at_every_pixel(cut: tuple[int, int, int, int, int]) 
 
 @quick
 @given(cuts())
-def test_tiles_start_on_the_grid_and_are_no_larger_than_asked(cut: tuple[int, int, int, int, int]) -> None:
-    height, width, side, _, multiple = cut
+def test_tiles_start_on_the_grid_and_are_no_larger_than_asked(cut: Cut) -> None:
+    height, width, sides, _, multiple = cut
     for tile in tiles(*cut):
-        for span, length in ((tile.rows, height), (tile.columns, width)):
+        for span, length, side in ((tile.rows, height, sides[0]), (tile.columns, width, sides[1])):
             assert span.start % multiple == 0
             assert 0 <= span.start < span.stop <= length
             assert span.stop - span.start <= side
@@ -47,7 +51,7 @@ def test_tiles_start_on_the_grid_and_are_no_larger_than_asked(cut: tuple[int, in
 
 @quick
 @given(cuts())
-def test_the_outer_quarters_of_shared_strips_carry_no_weight(cut: tuple[int, int, int, int, int]) -> None:
+def test_the_outer_quarters_of_shared_strips_carry_no_weight(cut: Cut) -> None:
     height, width, _, overlap, _ = cut
     quarter = overlap // 4
     for tile in tiles(*cut):
@@ -61,7 +65,7 @@ def test_the_outer_quarters_of_shared_strips_carry_no_weight(cut: tuple[int, int
 
 @quick
 @given(cuts())
-def test_neighbours_are_nearly_equal_in_size(cut: tuple[int, int, int, int, int]) -> None:
+def test_neighbours_are_nearly_equal_in_size(cut: Cut) -> None:
     rows = {tile.rows: tile.rows.stop - tile.rows.start for tile in tiles(*cut)}
     *all_but_last, last = rows.values()
     assert len(set(all_but_last)) <= 1
@@ -69,7 +73,7 @@ def test_neighbours_are_nearly_equal_in_size(cut: tuple[int, int, int, int, int]
 
 
 def test_a_frame_that_fits_is_one_tile() -> None:
-    (tile,) = tiles(31, 64, 64, 8, 8)
+    (tile,) = tiles(31, 64, (64, 64), 8, 8)
     assert isinstance(tile, Tile)
     assert tile.window == (slice(0, 31), slice(0, 64))
     assert tile.weights().eq(1).all()
@@ -90,3 +94,35 @@ def test_an_overlap_off_the_grid_is_refused(overlap: int) -> None:
 def test_the_smallest_tile_is_accepted() -> None:
     check_overlap(8, 8)
     check_tile(smallest_tile(8, 8), 8, 8)
+
+
+@quick
+@given(cuts(), st.integers(1, 500_000))
+def test_the_chosen_tiles_hold_no_more_pixels_than_allowed_and_cost_less_than_squares(
+    cut: Cut, pixels: int
+) -> None:
+    height, width, _, overlap, multiple = cut
+    chosen = largest_tile(height, width, pixels, overlap, multiple)
+    for side in chosen:
+        check_tile(max(side, smallest_tile(overlap, multiple)), overlap, multiple)
+    smallest = smallest_tile(overlap, multiple)
+    if chosen != (smallest, smallest):
+        assert chosen[0] * chosen[1] <= pixels
+    side = int(pixels**0.5) // multiple * multiple
+    if side >= smallest:
+        assert computed(height, width, chosen, cut) <= computed(height, width, (side, side), cut)
+
+
+def computed(height: int, width: int, tile: tuple[int, int], cut: Cut) -> int:
+    """Return how many pixels a network sees, in whole cells."""
+    cell = cut[4]
+    sizes = (
+        [-(-(span.stop - span.start) // cell) * cell for span in (t.rows, t.columns)]
+        for t in tiles(height, width, tile, *cut[3:])
+    )
+    return sum(rows * columns for rows, columns in sizes)
+
+
+def test_a_frame_within_the_allowance_is_not_cut() -> None:
+    assert largest_tile(1000, 100, 1024 * 128, 32, 64) == (1024, 128)
+    assert largest_tile(1000, 100, 1024 * 128 - 1, 32, 64) != (1024, 128)

@@ -2,7 +2,8 @@
 
 Footage holds few pixels that are both smooth and clean, and those are where banding shows. Here a scene is a stack
 of smooth fills (:func:`_fill`) behind anti-aliased shapes (:func:`_distance`), with thin lines over it at times; or
-it is a single ramp so slow that a code value lasts for 8 to 256 pixels, with or without an edge across.
+it is a single ramp so slow that a code value lasts for a 16th of the canvas to twice its side, with or without an
+edge across.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bitexpand.code_values import Floats, peak
 
 LSB = 1 / peak(8)  # of the signal
 SLOW_RAMPS = 0.3  # share of scenes that are a single slow ramp
-SLOW = (1 / 256, 1 / 8)  # LSB a pixel
+SLOW = (0.5, 16.0)  # LSB a canvas, so that a large one shows wider bands: of 8 to 256 pixels in one of 128
 STEEP = (1 / 8, 6.0)  # LSB a pixel: up to the steep stratum
 _STOP = 0.06  # of the signal, in log curves of 14 to 17 stops
 _MAX_LAYERS, _MAX_LINES = 4, 5
@@ -58,12 +59,12 @@ def scene(random: np.random.Generator, size: int) -> Floats:
         float32 (size, size, 3), a log signal in [0, 1], not quantised.
     """
     canvas = _Canvas.of(size)
-    plate = _base(random) + _ramp(random, canvas, SLOW)
+    plate = _base(random) + _ramp(random, canvas, _slow(canvas))
     if random.random() >= SLOW_RAMPS:
         plate = _layers(random, canvas)
     elif random.random() < 0.5:
         plate = _cover(
-            plate, _base(random) + _ramp(random, canvas, SLOW), _edge(random, canvas.across(random))
+            plate, _base(random) + _ramp(random, canvas, _slow(canvas)), _edge(random, canvas.across(random))
         )
     return np.clip(plate, 0, 1)
 
@@ -98,7 +99,7 @@ def _even_log(random: np.random.Generator, low: float, high: float) -> np.float3
 
 def _fill(random: np.random.Generator, canvas: _Canvas) -> Floats:
     """Return a smooth surface: a colour, a ramp, and some of what light and material add to it."""
-    slope = SLOW if random.random() < 0.6 else STEEP
+    slope = _slow(canvas) if random.random() < 0.6 else STEEP
     plate = _base(random) + _ramp(random, canvas, slope)
     if random.random() < 0.5:
         plate = plate + _field(random, canvas.size, int(random.integers(3, 6))) * _even_log(
@@ -112,6 +113,10 @@ def _fill(random: np.random.Generator, canvas: _Canvas) -> Floats:
         plate = plate + _texture(random, canvas)
     # reflected where it would leave [0, 1]: nothing can be learnt from what is clipped
     return 1 - np.abs(1 - np.mod(plate, 2))
+
+
+def _slow(canvas: _Canvas) -> tuple[float, float]:
+    return SLOW[0] / canvas.size, SLOW[1] / canvas.size
 
 
 def _ramp(random: np.random.Generator, canvas: _Canvas, slopes: tuple[float, float]) -> Floats:

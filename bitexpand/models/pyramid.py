@@ -69,6 +69,7 @@ class PyramidConfig(ModelConfig):
         posterior: weigh a belief against the bin, mix luma and chroma apart, look twice; False is a mixture alone.
         refits: window sizes of the local fits to the first estimate, odd and rising; only with ``posterior``.
         widths: the network is told how wide the bins are; only with ``posterior``.
+        far: more residual blocks at the coarsest level, each of which sees four cells farther.
     """
 
     channels: tuple[int, ...] = (32, 48, 64, 96, 96, 96)
@@ -77,6 +78,7 @@ class PyramidConfig(ModelConfig):
     posterior: bool = added(False)
     refits: tuple[int, ...] = added(())
     widths: bool = added(False)
+    far: int = added(0)
 
     def __post_init__(self) -> None:
         check_length("PyramidConfig", "channels", self.channels, 2, 8)
@@ -85,6 +87,7 @@ class PyramidConfig(ModelConfig):
         check_choice("PyramidConfig", "factor", self.factor, (1, 2, 4))
         check_choice("PyramidConfig", "posterior", self.posterior, (False, True))
         check_choice("PyramidConfig", "widths", self.widths, (False, True) if self.posterior else (False,))
+        check_integer("PyramidConfig", "far", self.far, 0, 16)
         for field, sizes in (("fits", self.fits), ("refits", self.refits)):
             check_length("PyramidConfig", field, sizes, 0, 7 if field == "fits" or self.posterior else 0)
             for size in sizes:
@@ -122,6 +125,7 @@ class Pyramid(PlateModel):
         self.beliefs = (3, candidates + 1, 2 + len(config.refits)) if config.posterior else ()
         self.stem = _conv3x3(in_channels, channels[0])
         self.encoder = nn.ModuleList(ResidualBlock(count) for count in channels)
+        self.far = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(config.far)))
         self.down = nn.ModuleList(
             _conv3x3(finer + 3, coarser) for finer, coarser in zip(channels[:-1], channels[1:], strict=True)
         )
@@ -167,8 +171,10 @@ class Pyramid(PlateModel):
             *fits, features = self._in_strips(
                 plate, partial(self._look, plate, means[0], bands[0], half_width)
             )
-        x, corrections = self._body(features, bands)
-        del features, bands  # the largest tensors
+        x = self._seen(features)
+        del features  # the largest tensor
+        x, corrections = self._body(x, bands)
+        del bands
         with full_precision(plate):
             smooth = [
                 self._tall(mean + delta.float(), plate)
@@ -200,9 +206,9 @@ class Pyramid(PlateModel):
         """As :meth:`forward`, with compiled steps for all that is not a convolution."""
         plate, width = plate.contiguous(), HALF_BIN if half_width is None else half_width
         octaves = math.log2(width / HALF_BIN) if self.takes_half_width else None
-        features = native.look(plate, means[0], bands[0], octaves, self.fit_kernels, self.stem.weight.dtype)
-        x, corrections = self._body(features, bands)
-        del features
+        dtype = self.stem.weight.dtype
+        x = self._seen(native.look(plate, means[0], bands[0], octaves, self.fit_kernels, dtype))
+        x, corrections = self._body(x, bands)
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
         result, done = torch.empty_like(plate), 0
         beliefs = None  # of the rows at hand; the second look follows the first, a little behind
@@ -279,13 +285,20 @@ class Pyramid(PlateModel):
         dtype = self.stem.weight.dtype
         return *fits, _channels_last(torch.cat([part.to(dtype) for part in features], 1))
 
-    def _body(self, features: Tensor, bands: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _seen(self, features: Tensor) -> Tensor:
+        """Run the first convolution."""
+        return F.relu(_run(self.stem, features), inplace=True)
+
+    def _body(self, x: Tensor, bands: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Run the network, the only part that may be narrower than float32.
+
+        Args:
+            x: what its first convolution saw.
+            bands: of the Laplacian pyramid, finest first.
 
         Returns:
             What the head is to read of every finest cell, and corrections of the cell means, finest first.
         """
-        x = F.relu(_run(self.stem, features), inplace=True)
         skips = []
         for level, block in enumerate(self.encoder):
             if level > 0:
@@ -295,6 +308,7 @@ class Pyramid(PlateModel):
             x = block(x)
             skips.append(x)
         skips.pop()
+        x = self.far(x)
         corrections = [_run(self.correction[-1], x)]
         for level in reversed(range(self.levels - 1)):
             skip = skips.pop()
@@ -419,13 +433,19 @@ class Pyramid(PlateModel):
         blocks compute in narrow numbers what they add, and no more.
         """
         for layers in (
-            *(self.encoder, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
+            *(self.encoder, self.far, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
             *(self.stem, self.correction[:1]),
         ):
             layers.to(dtype)
 
     def _start_as_identity(self) -> None:
-        """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""
+        """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief.
+
+        What lies farther starts unseen.
+        """
+        for block in self.far:
+            for parameter in block.second.parameters():
+                nn.init.zeros_(parameter)
         for layer in self.correction:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)

@@ -75,27 +75,36 @@ namespace plain {
 #include "kernels.h"
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// The same, compiled for newer processors.
+#if defined(__x86_64__)
 #define SEVERAL
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#define TEXT(words) #words
+#ifdef __clang__
+#define BEGIN_FOR(set) _Pragma(TEXT(clang attribute push(__attribute__((target(set))), apply_to = function)))
+#define END_FOR _Pragma("clang attribute pop")
+#else
+#define BEGIN_FOR(set) _Pragma("GCC push_options") _Pragma(TEXT(GCC target(set ",prefer-vector-width=512")))
+#define END_FOR _Pragma("GCC pop_options")
+#endif
+
+BEGIN_FOR("avx2,fma")
 namespace avx2 {
 #include "kernels.h"
 }
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+END_FOR
+
+BEGIN_FOR("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 namespace avx512 {
 #include "kernels.h"
 }
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,prefer-vector-width=512")
+END_FOR
+
 #define HAS_BFLOAT16
+BEGIN_FOR("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 namespace avx512_bf16 {
 #include "kernels.h"
 }
-#pragma GCC pop_options
+END_FOR
 #endif
 
 #ifdef SEVERAL

@@ -5,6 +5,8 @@ Exit codes: 0 ok, 1 some frames failed, 2 usage, 3 missing input, 130 interrupte
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import signal
 import sys
@@ -174,6 +176,7 @@ def models() -> None:
 )
 def demo(folder: Path, model: str) -> int:
     """Expand the example plate, verify it, and draw a picture of before and after."""
+    _import_torch()
     from bitexpand.demo import demo as run_demo
 
     return 0 if run_demo(folder, model, click.echo) else 1
@@ -192,7 +195,8 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
     if report:
         report = _report_path(report, plan)
         progress.prepare_report(report)
-    from bitexpand import pipeline  # torch takes a while: what can be refused without it was refused above
+    _import_torch()  # takes a while: what can be refused without it was refused above
+    from bitexpand import pipeline
 
     results: list[pipeline.FrameResult] = []
     try:
@@ -207,6 +211,22 @@ def _expand(plan: Any, settings: Any, style: str, report: Path | None, dry_run: 
             progress.write_report(report, plan, settings, results)
     teller.finish()
     return 1 if teller.tally.counts["failed"] else 0
+
+
+def _import_torch() -> None:
+    """Import torch, and leave its hundreds of thousands of objects out of every search for garbage.
+
+    The searches during the import, and those when the process ends, took half as long as the import itself. What
+    OpenImageIO makes has to be found by the last of them, or it complains of leaks: it is imported afterwards.
+    """
+    if sys.modules.keys() & {"torch", "OpenImageIO"}:
+        return
+    gc.disable()
+    try:
+        importlib.import_module("torch")
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _report_path(report: Path, plan: Any) -> Path:  # noqa: ANN401

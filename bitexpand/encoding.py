@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,11 @@ from bitexpand.code_values import (
     requantise,
     to_signal,
 )
-from bitexpand.color import Conversion
 from bitexpand.errors import GuardError
 from bitexpand.frames import Pixels
+
+if TYPE_CHECKING:
+    from bitexpand.color import Conversion
 
 _BAND_ROWS = 128  # keeps the temporaries of an 8K frame small, and in the cache
 _ADVICE: dict[Storage, str] = {

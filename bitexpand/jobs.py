@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from bitexpand import code_values, color, formats, frames, sequence, stills
+from bitexpand import code_values, formats, sequence, stills
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN, MAX_BITS, MIN_BITS, ROUNDED, Storage, bins, peak
 from bitexpand.errors import BitexpandError, UsageError
 from bitexpand.location import Location, remote_text
 from bitexpand.models.table import default_bound
-from bitexpand.plate import check_plate
 from bitexpand.storage import those_there
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a plan needs no pixels, and refusals must not wait for what reads them
+    from bitexpand import color
     from bitexpand.engine import Expander, Precision
 
 _LONGEST_NAME = 255  # bytes, on every file system in use
@@ -261,6 +261,8 @@ def color_path(settings: Settings) -> ColorPath:
     """
     if not settings.in_space:
         return ColorPath()
+    from bitexpand import color
+
     config = color.load_config(settings.config)
     space = settings.out_space or settings.in_space
     conversion = color.conversion(config, settings.in_space, space)
@@ -289,6 +291,9 @@ def rehearse(plan: Plan, settings: Settings) -> Iterator[tuple[str, bool]]:
     Raises:
         BitexpandError: a model, device or colour space that the run could not start with.
     """
+    from bitexpand import frames
+    from bitexpand.plate import check_plate
+
     expected: tuple[object, ...] | None = None
     colors = color_path(settings)
     expander(settings)

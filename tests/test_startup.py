@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from plates import save_shot
 
 import bitexpand
 from bitexpand import cli, cli_options
@@ -30,7 +32,21 @@ def test_help_waits_for_no_library() -> None:
 
 
 def test_what_is_refused_without_a_network_does_not_wait_for_torch() -> None:
-    assert_unloaded(calls(REFUSED), ("torch",))
+    assert_unloaded(calls(REFUSED), ("torch", "OpenImageIO", "PyOpenColorIO"))
+
+
+@pytest.mark.parametrize(
+    "command", [["seq", "shot_####.png", "-o", "o_####.exr"], ["batch", ".", "-o", "out"]]
+)
+def test_a_run_leaves_torch_out_of_searches_for_garbage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    save_shot(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    told = "import gc; assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()"
+    done = run(f"{calls([[*command, '--model', 'smooth']])}\n{told}")
+    assert len(list(tmp_path.rglob("*.exr"))) == 1
+    assert done.stderr == ""  # OpenImageIO would complain of leaks if it were left out, too
 
 
 def test_the_options_offer_every_source_kind() -> None:
@@ -52,5 +68,11 @@ for arguments in {commands!r}:
 def assert_unloaded(script: str, libraries: tuple[str, ...]) -> None:
     """Assert that a process of its own runs the script and loads none of the libraries."""
     told = f"{script}\nimport sys\nassert not (loaded := set({libraries!r}) & set(sys.modules)), loaded"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    run(told)
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, which must end well."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done

@@ -27,7 +27,7 @@ def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) 
     """Return a model of a larger config that computes the same, but for the noise.
 
     Args:
-        module: a ``Pyramid``, which can be told of ``widths`` or see ``far``; a ``UNet``, whose ``channels`` can be multiplied; a
+        module: a ``Pyramid``, which can be told of ``widths``; a ``UNet``, whose ``channels`` can be multiplied; a
             ``DequantUNet`` or ``ConvNextUNet``, whose ``reach`` can change: moves well below both stay the same.
         changes: fields of its config with new values.
         noise: added to repeated channels, as a share of the root mean square of their weights.
@@ -42,15 +42,13 @@ def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) 
         larger.load_state_dict(module.state_dict())
     elif isinstance(module, Pyramid) and different == {"widths"} and changes["widths"]:
         _tell_widths(module, larger)
-    elif isinstance(module, Pyramid) and different == {"far"} and changes["far"] > module.config.far:
-        larger.load_state_dict({**larger.state_dict(), **module.state_dict()})  # new blocks begin as nothing
     elif isinstance(module, UNet) and different == {"channels"} and not changes["channels"] % module.channels:
         _widen(module, larger)
         _tell_apart(larger, noise)
     else:
         raise UsageError(
             f"weights of {type(module).__name__} cannot go on as one of other {', '.join(sorted(different))}: a"
-            " pyramid can be told of widths or see farther, a unet's channels can be multiplied by a whole number, the reach of a"
+            " pyramid can be told of widths, a unet's channels can be multiplied by a whole number, the reach of a"
             " dequant or a convnext can change"
         )
     return larger

@@ -77,7 +77,7 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
         "sha256": digest(architecture, fields, tensors),
     }
     try:
-        _check_tensors(tensors, _blueprint(architecture, config))
+        _check_tensors(tensors, _blueprint(architecture, config).state_dict())
     except _BadContentError as error:
         raise CheckpointError(f"{target}: not written, as {error}") from None
     _write_whole(target, _in_one_order(safetensors.torch.save(tensors, metadata)))
@@ -105,17 +105,21 @@ def read(path: str | os.PathLike[str]) -> tuple[PlateModel, str]:
         raise MissingInputError(f"{source}: no such weights file")
     try:
         content = _open(source)
-        _check_tensors(content.tensors, _blueprint(content.architecture, content.config))
+        expected = content.blueprint.state_dict()
+        _check_tensors(content.tensors, expected)
         sha256 = digest(content.architecture, _stored_fields(content.config), content.tensors)
         if content.sha256 not in (None, sha256):
             raise _BadContentError("its contents do not match its SHA-256: it was damaged or altered")
     except _BadContentError as error:
         advice = "pass a file written by bitexpand's training, or reinstall if it came with the package"
         raise CheckpointError(f"{source}: {error}; {advice}") from error.__cause__
-    with torch.random.fork_rng(devices=[]):  # initial values are drawn and thrown away: leave no trace
-        module = _architecture(content.architecture)(content.config)
-    module.load_state_dict(content.tensors, strict=True)
-    return module, sha256
+    # copies: a file's tensors may be float16, share memory, or lie in the file itself
+    values = {
+        name: torch.empty(like.shape, dtype=like.dtype).copy_(content.tensors[name])
+        for name, like in expected.items()
+    }
+    content.blueprint.load_state_dict(values, strict=True, assign=True)
+    return content.blueprint, sha256
 
 
 def digest(architecture: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -153,10 +157,11 @@ class _BadContentError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-    """What a file claims; ``sha256`` is None where it makes no claim."""
+    """What a file claims, and the module for it, without memory yet; ``sha256`` is None where it makes no claim."""
 
     architecture: str
     config: ModelConfig
+    blueprint: PlateModel
     tensors: dict[str, Tensor]
     sha256: str | None
 
@@ -183,12 +188,13 @@ def _open_safetensors(path: Path) -> _Content:
         metadata = file.metadata() or {}
         _check_format(metadata)
         architecture, config = _parse_config(metadata["architecture"], _parse_json(metadata["config"]))
-        expected = _blueprint(architecture, config)
+        blueprint = _blueprint(architecture, config)
+        expected = blueprint.state_dict()
         _check_names(set(file.keys()), set(expected))
         for name, tensor in expected.items():  # shapes come from the header: nothing is loaded yet
             _check_shape(name, tuple(file.get_slice(name).get_shape()), tuple(tensor.shape))
         tensors = {name: file.get_tensor(name) for name in expected}
-    return _Content(architecture, config, tensors, metadata["sha256"])
+    return _Content(architecture, config, blueprint, tensors, metadata["sha256"])
 
 
 def _open_pickle(path: Path) -> _Content:
@@ -209,7 +215,7 @@ def _open_pickle(path: Path) -> _Content:
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise _BadContentError(f"tensor '{_printable(name)}' is not a plain dense one")
     architecture, config = _parse_config(content["architecture"], content["config"])
-    return _Content(architecture, config, dict(tensors), None)
+    return _Content(architecture, config, _blueprint(architecture, config), dict(tensors), None)
 
 
 def _check_format(metadata: Mapping[str, str]) -> None:
@@ -256,10 +262,10 @@ def _architecture(name: str) -> type[PlateModel]:
     return ARCHITECTURES[name]
 
 
-def _blueprint(architecture: str, config: ModelConfig) -> dict[str, Tensor]:
-    """Names, shapes and types that the architecture expects, without memory for their values."""
+def _blueprint(architecture: str, config: ModelConfig) -> PlateModel:
+    """Make a module with the names, shapes and types of its tensors, without memory for their values."""
     with torch.device("meta"):
-        return _architecture(architecture)(config).state_dict()
+        return _architecture(architecture)(config)
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

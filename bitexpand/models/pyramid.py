@@ -69,7 +69,6 @@ class PyramidConfig(ModelConfig):
         posterior: weigh a belief against the bin, mix luma and chroma apart, look twice; False is a mixture alone.
         refits: window sizes of the local fits to the first estimate, odd and rising; only with ``posterior``.
         widths: the network is told how wide the bins are; only with ``posterior``.
-        far: more residual blocks at the coarsest level, each of which sees four cells farther.
     """
 
     channels: tuple[int, ...] = (32, 48, 64, 96, 96, 96)
@@ -78,7 +77,6 @@ class PyramidConfig(ModelConfig):
     posterior: bool = added(False)
     refits: tuple[int, ...] = added(())
     widths: bool = added(False)
-    far: int = added(0)
 
     def __post_init__(self) -> None:
         check_length("PyramidConfig", "channels", self.channels, 2, 8)
@@ -87,7 +85,6 @@ class PyramidConfig(ModelConfig):
         check_choice("PyramidConfig", "factor", self.factor, (1, 2, 4))
         check_choice("PyramidConfig", "posterior", self.posterior, (False, True))
         check_choice("PyramidConfig", "widths", self.widths, (False, True) if self.posterior else (False,))
-        check_integer("PyramidConfig", "far", self.far, 0, 16)
         for field, sizes in (("fits", self.fits), ("refits", self.refits)):
             check_length("PyramidConfig", field, sizes, 0, 7 if field == "fits" or self.posterior else 0)
             for size in sizes:
@@ -125,7 +122,6 @@ class Pyramid(PlateModel):
         self.beliefs = (3, candidates + 1, 2 + len(config.refits)) if config.posterior else ()
         self.stem = _conv3x3(in_channels, channels[0])
         self.encoder = nn.ModuleList(ResidualBlock(count) for count in channels)
-        self.far = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(config.far)))
         self.down = nn.ModuleList(
             _conv3x3(finer + 3, coarser) for finer, coarser in zip(channels[:-1], channels[1:], strict=True)
         )
@@ -308,7 +304,6 @@ class Pyramid(PlateModel):
             x = block(x)
             skips.append(x)
         skips.pop()
-        x = self.far(x)
         corrections = [_run(self.correction[-1], x)]
         for level in reversed(range(self.levels - 1)):
             skip = skips.pop()
@@ -433,19 +428,13 @@ class Pyramid(PlateModel):
         blocks compute in narrow numbers what they add, and no more.
         """
         for layers in (
-            *(self.encoder, self.far, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
+            *(self.encoder, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
             *(self.stem, self.correction[:1]),
         ):
             layers.to(dtype)
 
     def _start_as_identity(self) -> None:
-        """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief.
-
-        What lies farther starts unseen.
-        """
-        for block in self.far:
-            for parameter in block.second.parameters():
-                nn.init.zeros_(parameter)
+        """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""
         for layer in self.correction:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)

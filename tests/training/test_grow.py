@@ -44,16 +44,6 @@ def test_a_pyramid_that_is_told_of_widths_does_what_it_did() -> None:
         assert not torch.equal(large(plate(), torch.full((2, 1, 1, 1), 1.0)), small(plate()))
 
 
-def test_a_pyramid_that_sees_farther_does_what_it_did_until_it_is_trained() -> None:
-    small = trained(Pyramid(SMALL))
-    large = grown(small, {"far": 2}).eval()
-    with torch.no_grad():
-        assert torch.equal(large(plate()), small(plate()))
-        for parameter in large.get_submodule("far").parameters():
-            parameter.add_(0.1)
-        assert not torch.equal(large(plate()), small(plate()))
-
-
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
 @pytest.mark.parametrize("scales", [0, 2])
 def test_a_widened_unet_does_what_it_did(upsampling: str, scales: int) -> None:

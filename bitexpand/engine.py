@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from bitexpand.afar import View
+from bitexpand.afar import view as view_of
 from bitexpand.clipped import calm
 from bitexpand.code_values import (
     MAX_BITS,
@@ -35,7 +38,7 @@ from bitexpand.models import registry
 from bitexpand.models.base import estimate_cv
 from bitexpand.models.smooth import edge_gated_blur
 from bitexpand.models.table import default_bound
-from bitexpand.tiling import check_overlap, check_tile, largest_tile, smallest_tile, tiles
+from bitexpand.tiling import Tile, check_overlap, check_tile, largest_tile, smallest_tile, tiles
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -180,32 +183,52 @@ class Expander:
         guard = Guard(limits, self.device, self._strength)
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
+        view = self._view(codes, limits)
         if len(pieces) == 1:
-            expanded_cv = self._expand_piece(codes, limits, guard).numpy()
+            expanded_cv = self._expand_piece(codes, limits, guard, pieces[0], view).numpy()
         else:
             # Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit
             # value out of its bin, and white beyond white.
             expanded_cv = np.zeros(codes.shape, np.float32)
             for piece in pieces:
                 window = codes[piece.window]
-                moves_cv = self._expand_piece(window, limits, guard).numpy() - window
+                moves_cv = self._expand_piece(window, limits, guard, piece, view).numpy() - window
                 expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
             expanded_cv += codes
         moved = torch.from_numpy(np.abs(expanded_cv - middles(codes, limits.bits, limits.kind)))
         return Expanded(expanded_cv, guard.report(moved))
 
     @torch.inference_mode()
-    def _expand_piece(self, codes: Codes, limits: Bins, guard: Guard) -> Tensor:
+    def _view(self, codes: Codes, limits: Bins) -> View | None:
+        """See the whole frame from farther away, for models that gain by it."""
+        if not self._module.sees_afar:
+            return None
+        return view_of(self._plate_cv(codes), partial(self._estimate, limits=limits))
+
+    @torch.inference_mode()
+    def _expand_piece(
+        self, codes: Codes, limits: Bins, guard: Guard, piece: Tile, view: View | None
+    ) -> Tensor:
         """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
+        plate_cv = self._plate_cv(codes)
+        estimate_cv = self._estimate(plate_cv, limits)
+        if view is not None:
+            estimate_cv = view.blended(plate_cv, estimate_cv, piece.rows.start, piece.columns.start)
+        if self._post_smooth:
+            estimate_cv = edge_gated_blur(estimate_cv, self._post_smooth)
+        estimate_cv = calm(plate_cv[0], estimate_cv[0], limits)
         integers = torch.from_numpy(codes.astype(np.int32)).to(self.device)
-        plate_cv = integers.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-        estimate_cv = calm(plate_cv, self._estimate(plate_cv[None], limits)[0], limits)
         try:
             return guard(integers, estimate_cv.permute(1, 2, 0).contiguous()).cpu()
         except GuardError as error:
             raise GuardError(
                 f"model {self.model_name}: {error}; nothing was written for this frame"
             ) from error
+
+    def _plate_cv(self, codes: Codes) -> Tensor:
+        """Return (h, w, C) code values as float32 (1, C, h, w) on the device."""
+        plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
+        return plate_codes[None].to(torch.float32, memory_format=torch.contiguous_format)
 
     def _estimate(self, plate_cv: Tensor, limits: Bins) -> Tensor:
         """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""
@@ -219,8 +242,6 @@ class Expander:
         kind = limits.kind
         with self._autocast():
             estimate = estimate_cv(self._module, padded, peak(limits.bits), kind.below, kind.above)
-        if self._post_smooth:
-            estimate = edge_gated_blur(estimate, self._post_smooth)
         estimate = estimate[..., :height, :width]
         return estimate if plate_cv.shape[1] == 3 else estimate.mean(1, keepdim=True)
 

@@ -1,16 +1,19 @@
 """A plate model as other programs want it: signal in, signal out, of any size, guarded inside.
 
 The engine's steps in pure torch, so that they can be traced into one file: round to code values, pad to the grid,
-estimate, crop, clamp to the bins, scale by the strength. What is no code value (below black, above white, NaN)
-passes through untouched, as a compositor would expect.
+estimate, crop, look from farther away, clamp to the bins, scale by the strength. What is no code value (below
+black, above white, NaN) passes through untouched, as a compositor would expect.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitexpand.afar import view
 from bitexpand.clipped import calm_end
 from bitexpand.code_values import EDGE_MARGIN, HALF_BIN
 from bitexpand.models.base import PlateModel, estimate_cv
@@ -51,8 +54,10 @@ class SignalModel(nn.Module):
         peak = torch.round(torch.pow(2.0, bits)) - 1
         known = torch.where(signal == signal, signal, torch.zeros_like(signal))
         code = torch.floor(known.clamp(0, 1) * peak + HALF_BIN)
-        height, width = code.shape[-2:]
-        estimate = estimate_cv(self.network, self._padded(code), peak)[..., :height, :width]
+        estimate = self._estimate(code, peak)
+        if self.network.sees_afar:
+            afar = view(code, partial(self._estimate, peak=peak))
+            estimate = estimate if afar is None else afar.blended(code, estimate)
         estimate = torch.where(torch.isfinite(estimate), estimate, code)
         for end in (peak, torch.zeros_like(peak)):
             estimate = calm_end(code[0], estimate[0], end, 1 + HALF_BIN)[None]
@@ -63,6 +68,10 @@ class SignalModel(nn.Module):
         expanded = (code + (guarded - code) * strength.clamp(0, 1)) / peak
         is_code = (signal * peak > -HALF_BIN) & (signal * peak < peak + HALF_BIN)
         return torch.where(is_code, expanded, signal)
+
+    def _estimate(self, code: Tensor, peak: Tensor) -> Tensor:
+        height, width = code.shape[-2:]
+        return estimate_cv(self.network, self._padded(code), peak)[..., :height, :width]
 
     def _padded(self, code: Tensor) -> Tensor:
         """Repeat the border of (1, 3, H, W) up to whole cells of the model's grid, as the engine does."""

@@ -32,6 +32,7 @@ class PlateModel(nn.Module):
         bytes_per_pixel: peak memory of one float32 inference, input and output included, for the tile size.
         takes_half_width: ``forward`` has a second argument, the half-width of the bins.
         narrows: :meth:`narrow` is there, and keeps estimates within 0.01 LSB of float32's.
+        sees_afar: estimates gain by :mod:`bitexpand.afar`, as those of networks that know no scale do.
         strip_pixels: how many pixels to treat at a time where the whole plate would not stay in the CPU's caches;
             None is all, as gradients and traces need it. Only for speed and memory.
     """
@@ -43,6 +44,7 @@ class PlateModel(nn.Module):
     bytes_per_pixel: int
     takes_half_width: bool = False
     narrows: bool = False
+    sees_afar: bool = False
     strip_pixels: int | None = None
 
     def __init__(self, config: ModelConfig | None = None) -> None:

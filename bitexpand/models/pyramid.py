@@ -104,6 +104,7 @@ class Pyramid(PlateModel):
     overlap = 384  # tiled and untiled differ by up to 0.007 LSB; with 256 by up to 0.024
     bytes_per_pixel = 300
     narrows = True
+    sees_afar = True
 
     def __init__(self, config: PyramidConfig | None = None) -> None:
         config = config if config is not None else PyramidConfig()

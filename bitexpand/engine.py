@@ -233,9 +233,8 @@ class Expander:
     def _estimate(self, plate_cv: Tensor, limits: Bins) -> Tensor:
         """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""
         height, width = plate_cv.shape[-2:]
-        padded = torch.empty(
-            (1, 3, _ceil_to(height, self._grid), _ceil_to(width, self._grid)), device=self.device
-        )
+        cell = self._module.multiple
+        padded = torch.empty((1, 3, _ceil_to(height, cell), _ceil_to(width, cell)), device=self.device)
         padded[..., :height, :width] = plate_cv
         padded[..., :height, width:] = padded[..., :height, width - 1 : width]
         padded[..., height:, :] = padded[..., height - 1 : height, :]

@@ -31,7 +31,7 @@ class SignalModel(nn.Module):
     def __init__(self, module: PlateModel) -> None:
         super().__init__()
         self.network = module
-        self.grid = module.grid
+        self.cell = module.multiple
 
     def forward(
         self, plate: Tensor, strength: Tensor, bound: Tensor, bits: Tensor, rounding: float | Tensor = 0.0
@@ -74,6 +74,6 @@ class SignalModel(nn.Module):
         return estimate_cv(self.network, self._padded(code), peak)[..., :height, :width]
 
     def _padded(self, code: Tensor) -> Tensor:
-        """Repeat the border of (1, 3, H, W) up to whole cells of the model's grid, as the engine does."""
+        """Repeat the border of (1, 3, H, W) up to whole cells of the model, as the engine does."""
         height, width = code.shape[-2:]
-        return F.pad(code, (0, -width % self.grid, 0, -height % self.grid), mode="replicate")
+        return F.pad(code, (0, -width % self.cell, 0, -height % self.cell), mode="replicate")

@@ -52,5 +52,5 @@ def test_a_picture_of_noise_is_a_small_file(tmp_path: Path) -> None:
 
 def test_the_slowest_ramp_and_the_plates_are_looked_at() -> None:
     known = list(failures.cases(None))
-    assert {case.name for case in known} == {"slow_ramp", "clean"}
+    assert {case.name for case in known} == {"slow_ramp", "slow_ramp_edge", "clean"}
     assert [case.trial.name for case in known if case.name == "slow_ramp"] == ["256/20"]

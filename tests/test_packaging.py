@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import bitexpand
+from bitexpand import native
 from bitexpand.models.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +39,16 @@ def test_wheel_holds_weights_config_example_and_licence(unpacked: Path) -> None:
         assert f"bitexpand/weights/{row.name}.md" in held
         assert row.weights is None or f"bitexpand/weights/{row.weights}" in held
     assert not [name for name in held if name.startswith(("tests", "training", "benchmarks"))]
+
+
+@pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler")
+def test_wheel_with_compiled_steps_says_for_what_machine_it_is(unpacked: Path) -> None:
+    assert (unpacked / "bitexpand/native/libbitexpand.so").is_file()
+    (wheel,) = unpacked.glob("*.dist-info/WHEEL")
+    assert "Root-Is-Purelib: false" in wheel.read_text()
+    assert (
+        f"Tag: py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}" in wheel.read_text()
+    )
 
 
 def test_wheel_finds_its_files_away_from_the_checkout(unpacked: Path, tmp_path: Path) -> None:

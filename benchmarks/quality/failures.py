@@ -71,7 +71,8 @@ class Shown:
 
 def cases(prepared: Path | None) -> Iterator[Case]:
     """Yield the slowest ramp, every clean CG plate, and the grainy photograph if there are prepared plates."""
-    yield Case("slow_ramp", next(t for t in ramp_trials(256, edge=False) if t.name.endswith("/20")), 3)
+    for name, edge in (("slow_ramp", False), ("slow_ramp_edge", True)):
+        yield Case(name, next(t for t in ramp_trials(256, edge=edge) if t.name.endswith("/20")), 3)
     for trial in cg_trials(ACESCCT):
         yield Case("clean", trial)
     for trial in prepared_trials(ACESCCT, prepared) if prepared else ():

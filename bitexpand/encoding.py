@@ -179,7 +179,9 @@ class Encoding:
         ):  # Inf, from an overflow of half, can decode to a value that clips into the top bin
             broken |= ~np.isfinite(pixels)
         # by pixel only where there are any, as that takes a third of all the time here
-        return broken.any(axis=2) if broken.any() else np.zeros(broken.shape[:2], np.bool_)
+        if not broken.any():
+            return np.zeros(broken.shape[:2], np.bool_)
+        return np.any(broken, axis=2)
 
     def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
         reach = _OPEN_BIN if self.bound == HALF_BIN else self.bound + _BOUND_TOLERANCE

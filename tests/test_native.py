@@ -133,8 +133,9 @@ def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> No
     for config in (
         PyramidConfig(channels=(8,) * 6),
         PyramidConfig(channels=(8,) * 5, posterior=True, refits=(5, 7)),
-        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(3, 5, 7)),
-        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7), fits=(3, 5)),
+        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(3, 5, 7), widths=True),
+        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7), fits=(3, 5), widths=True),
+        PyramidConfig(channels=(8,) * 6, posterior=True, refits=(5, 7)),
     ):
         with torch.inference_mode():
             wild_model(0, config)(plate)

@@ -133,7 +133,7 @@ class Pyramid(PlateModel):
         self.correction = nn.ModuleList(_conv3x3(count, 3) for count in channels)
         self.head = _conv3x3(channels[0], sum(self.outputs) * factor**2)
         self._has_native_shape = config.posterior and native.is_compiled_for(
-            factor, levels, config.fits, config.refits
+            factor, levels, config.fits, config.refits, config.widths
         )
         if config.posterior:
             self.belief = nn.Conv2d(channels[0], sum(self.beliefs) * factor**2, 1)
@@ -202,8 +202,7 @@ class Pyramid(PlateModel):
     ) -> Tensor:
         """As :meth:`forward`, with compiled steps for all that is not a convolution."""
         plate, width = plate.contiguous(), HALF_BIN if half_width is None else half_width
-        octaves = math.log2(width / HALF_BIN) if self.takes_half_width else None
-        dtype = self.stem.weight.dtype
+        octaves, dtype = math.log2(width / HALF_BIN), self.stem.weight.dtype
         x = self._seen(native.look(plate, means[0], bands[0], octaves, self.fit_kernels, dtype))
         x, corrections = self._body(x, bands)
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]

@@ -44,7 +44,7 @@ class _Fit(ctypes.Structure):
 class _Look(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("plate", "mean", "band", "to")),
-        *((name, c_int32) for name in ("height", "width", "narrow", "tells_width")),
+        *((name, c_int32) for name in ("height", "width", "narrow")),
         ("octaves", c_float),
         ("fits", _Fit * _FITS),
     )
@@ -76,10 +76,12 @@ def available() -> bool:
     return _library() is not None
 
 
-def is_compiled_for(factor: int, levels: int, fits: Sequence[int], refits: Sequence[int]) -> bool:
+def is_compiled_for(
+    factor: int, levels: int, fits: Sequence[int], refits: Sequence[int], widths: bool
+) -> bool:
     """Tell whether the compiled steps are for a network of this shape, which is the shipped one's."""
     shape = (factor, levels, len(fits), len(refits))
-    return shape == (2, _LEVELS, _FITS, _REFITS) and max(*fits, *refits) <= 2 * MAX_REACH + 1
+    return widths and shape == (2, _LEVELS, _FITS, _REFITS) and max(*fits, *refits) <= 2 * MAX_REACH + 1
 
 
 class Beliefs:
@@ -107,7 +109,7 @@ def look(
     plate: Tensor,
     mean: Tensor,
     band: Tensor,
-    octaves: float | None,
+    octaves: float,
     fits: Sequence[Kernel],
     dtype: torch.dtype,
 ) -> Tensor:
@@ -116,24 +118,23 @@ def look(
     Args:
         plate: (1, 3, H, W) float32 in LSB.
         mean, band: (1, 3, H/2, W/2) float32, the plate's cells and their soft-limited differences.
-        octaves: what the network is told of the bins' width; None if it is not.
+        octaves: what the network is told of the bins' width.
         fits: kernels of the local fits.
         dtype: of the result, float32 or bfloat16.
 
     Returns:
-        (1, 51 or 52, H/2, W/2), channels last.
+        (1, 52, H/2, W/2), channels last.
     """
     plate, mean, band = _planar(plate), _planar(mean), _planar(band)
     _, _, height, width = plate.shape
-    channels = 12 * (1 + _FITS) + 3 + (octaves is not None)
+    channels = 12 * (1 + _FITS) + 4
     features = torch.empty((1, height // 2, width // 2, channels), dtype=dtype)
     narrow = dtype == torch.bfloat16
     assert narrow or dtype == torch.float32
-    assert not narrow or channels % 2 == 0
     job = _Look(
         *(t.data_ptr() for t in (plate, mean, band, features)),
-        *(height, width, narrow, octaves is not None),
-        octaves or 0.0,
+        *(height, width, narrow),
+        octaves,
         _Fit.all(fits),
     )
     _run("bitexpand_look", job, 0, height)
@@ -269,8 +270,10 @@ def _library() -> ctypes.CDLL | None:
         ("bitexpand_believe", _Believe),
         ("bitexpand_look_again", _LookAgain),
     ):
-        getattr(library, name).argtypes = (POINTER(job), c_int, c_int, c_int)
-        getattr(library, name).restype = c_int
+        step = getattr(library, name)
+        step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
+        if step(None, 0, 0, 0) != ctypes.sizeof(job):  # compiled from other sources than these
+            return None
     return library
 
 

@@ -175,7 +175,7 @@ INLINE void write_cells(const float *planar, int channels, int cells, void *to, 
 }
 
 static bool look(const Look &job, int top, int bottom) {
-    const int width = job.width, cells = width / 2, channels = 12 * (1 + FITS) + 3 + job.tells_width;
+    const int width = job.width, cells = width / 2, channels = 12 * (1 + FITS) + 4;
     const size_t pixels = (size_t)job.height * width;
     Buffer buffer((size_t)channels * cells + 3 * width + 4 * LANES);
     if (!buffer.is_there()) return false;
@@ -209,8 +209,7 @@ static bool look(const Look &job, int top, int bottom) {
                 }
             }
         }
-        if (job.tells_width)
-            for (int x = 0; x < cells; x += LANES) store(planar + (channels - 1) * cells + x, all(job.octaves));
+        for (int x = 0; x < cells; x += LANES) store(planar + (channels - 1) * cells + x, all(job.octaves));
         write_cells(planar, channels, cells, static_cast<char *>(job.to) + at * channels * (job.narrow ? 2 : 4), job.narrow);
     }
     return true;

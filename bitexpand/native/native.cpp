@@ -29,7 +29,7 @@ struct Fit {
 struct Look {
     const float *plate, *mean, *band;
     void *to;
-    int32_t height, width, narrow, tells_width;
+    int32_t height, width, narrow;
     float octaves;
     Fit fits[FITS];
 };
@@ -129,10 +129,12 @@ EXPORT bitexpand_instruction_sets() {
 #endif
 }
 
-// The steps, on rows from `top` on, before `bottom`. They return 0, or 1 where memory ran out.
+// The steps, on rows from `top` on, before `bottom`. They return 0, or 1 where memory ran out; without a job, how many
+// bytes one takes.
 #define STEP(name, Job, step)                                            \
     EXPORT name(const Job *job, int top, int bottom, int instructions) { \
         bool (*const steps[])(const Job &, int, int) = STEPS(step);      \
+        if (!job) return sizeof(Job);                                    \
         return steps[instructions](*job, top, bottom) ? 0 : 1;           \
     }
 STEP(bitexpand_look, Look, look)

@@ -11,7 +11,9 @@ Everything up to the grain changes the truth; the code values are made from it l
 
 from __future__ import annotations
 
+import atexit
 import functools
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -295,8 +297,13 @@ class _Collated(Dataset[Made]):
 
 
 def _start_worker(_worker: int) -> None:
-    """Leave Ctrl-C to the process that trains, which then stops its workers; torch gave each one thread already."""
+    """Leave Ctrl-C to the process that trains, which then stops its workers; torch gave each one thread already.
+
+    A worker that is done ends at once. Python would first end its threads in the midst of what they do, and with
+    the one that sends tensors the whole process may abort ("terminate called without an active exception").
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit.register(os._exit, 0)  # batches that were asked for are sent by then; errors go the same way
 
 
 def _watched(batches: Iterator[Made]) -> Iterator[Made]:

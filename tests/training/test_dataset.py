@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import itertools
 import multiprocessing
@@ -316,6 +317,27 @@ def test_workers_and_restarts_give_the_same_batches_and_can_be_left_at_any_time(
     endless.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert not multiprocessing.active_children()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Ending(Dataset[Batch]):
+    """Leaves a file where Python comes to the end of a process that was sent it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__dict__.update(state)
+        atexit.register(self.mark.touch)
+
+    def __getitem__(self, index: int) -> Batch:
+        return Batch(*[torch.zeros(1, 3, 8, 8)] * 2, *[torch.zeros(1)] * 3)
+
+
+def test_python_does_not_end_the_threads_of_a_worker_in_the_midst_of_what_they_do(tmp_path: Path) -> None:
+    """It aborted the process now and then, which the training process then reported."""
+    batches = list(loader([Turn(Ending(tmp_path / "ended"), 2)], range(3), workers=1))
+    assert len(batches) == 3
+    assert not (tmp_path / "ended").exists()
 
 
 def test_datasets_take_turns_and_no_sample_is_shown_twice(dataset: CropDataset) -> None:

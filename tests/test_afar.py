@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks.quality.ramps import ramp
+from bitexpand import afar, native
 from bitexpand.afar import CELL, SMALLEST, View, view
 from bitexpand.code_values import requantise
 from bitexpand.engine import Expander
@@ -95,12 +96,37 @@ def test_a_tile_is_a_piece_of_the_whole(seed: int, top: int, left: int, height: 
     torch.testing.assert_close(piece_cv, whole_cv[window], atol=1e-5, rtol=0)
 
 
+@pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler")
+@quick
+@given(st.integers(0, 999), st.integers(0, 40), st.integers(0, 40), st.integers(1, 150), st.integers(1, 150))
+def test_compiled_it_is_the_same(seed: int, top: int, left: int, height: int, width: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    share = torch.rand(1, 3, 75, 76, generator=random) * (torch.rand(1, 1, 75, 1, generator=random) > 0.5)
+    seen = View(share, torch.rand(share.shape, generator=random))
+    plate_cv, estimate_cv = torch.rand(2, 1, 3, 299, 302, generator=random)
+    window = (..., slice(4 * top, 4 * top + height), slice(4 * left, 4 * left + width))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        expected_cv = seen.blended(plate_cv[window], estimate_cv[window].clone(), 4 * top, 4 * left)
+    blended_cv = seen.blended(plate_cv[window], estimate_cv[window].clone(), 4 * top, 4 * left)
+    torch.testing.assert_close(blended_cv, expected_cv, atol=1e-5, rtol=0)
+
+
+@quick
+@given(st.integers(0, 999), st.integers(1, 90), st.integers(1, 90))
+def test_extremes_and_growth_are_those_of_max_pooling(seed: int, height: int, width: int) -> None:
+    plate_cv = torch.rand(1, 3, 4 * height, 4 * width, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(afar._largest(plate_cv, torch.maximum), F.max_pool2d(plate_cv, 4))
+    assert torch.equal(afar._largest(plate_cv, torch.minimum), -F.max_pool2d(-plate_cv, 4))
+    assert torch.equal(afar._grown(plate_cv), F.max_pool2d(plate_cv, 3, 1, 1))
+
+
 class Afar(nn.Module):
     """What exports trace."""
 
     def forward(self, plate_cv: Tensor) -> Tensor:
         seen = view(plate_cv, blurred)
-        return plate_cv if seen is None else seen.blended(plate_cv, plate_cv)
+        return plate_cv if seen is None else seen.blended(plate_cv, plate_cv + 0)
 
 
 @pytest.mark.filterwarnings("ignore")

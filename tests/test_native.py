@@ -9,12 +9,14 @@ import threading
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitexpand import native
-from bitexpand.models.pyramid import Pyramid, PyramidConfig
+from bitexpand.models.pyramid import Pyramid, PyramidConfig, ResidualBlock
+from bitexpand.native import library
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -72,7 +74,7 @@ def test_they_give_what_pytorch_gives(
     expected = by_pytorch(model, plate, half_width)
     sets = native.instruction_sets()
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(native, "instruction_sets", lambda: sets[: sets.index(instructions) + 1])
+        patch.setattr(library, "instruction_sets", lambda: sets[: sets.index(instructions) + 1])
         result = model(plate, half_width)
     assert (expected - plate).abs().max() > 0.1  # something to differ in
     torch.testing.assert_close(result, expected, atol=0.01, rtol=0)  # of wild weights
@@ -103,6 +105,68 @@ def test_layout_strips_and_threads_change_no_bit(dtype: torch.dtype) -> None:
             assert torch.equal(model(plate), whole)
         finally:
             torch.set_num_threads(threads)
+
+
+bfloat16_only = pytest.mark.skipif(not library.computes_bfloat16(), reason="needs AVX-512 BF16")
+
+
+def layer(inputs: int, outputs: int, random: torch.Generator) -> nn.Conv2d:
+    """Return a layer of weights that bfloat16 can hold."""
+    made = nn.Conv2d(inputs, outputs, 3, padding=1).requires_grad_(False)
+    for parameter in made.parameters():
+        values = torch.randn(parameter.shape, generator=random) / (9 * inputs) ** 0.5
+        parameter.copy_(values.bfloat16().float())
+    return made
+
+
+def cells(channels: int, height: int, width: int, random: torch.Generator) -> Tensor:
+    return torch.randn(1, channels, height, width, generator=random).bfloat16()
+
+
+@bfloat16_only
+@pytest.mark.parametrize("channels", [32, 48, 64, 96])
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 9), st.integers(1, 30), st.integers(1, 3), st.booleans())
+def test_residual_blocks_are_rounded_where_they_end_and_no_more(
+    channels: int, seed: int, height: int, width: int, threads: int, wide: bool
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    block = ResidualBlock(channels)
+    block.first, block.second = layer(channels, channels, random), layer(channels, channels, random)
+    x, coarser = cells(channels, 2 * height, 2 * width, random), cells(channels, height, width, random)
+    before = torch.get_num_threads()
+    with torch.inference_mode():
+        expected = block(x.float(), coarser.float())
+        if wide:
+            x, coarser = x.float() + F.interpolate(coarser.float(), scale_factor=2.0, mode="bilinear"), None
+        block.bfloat16().use_compiled()
+        assert block.compiled
+        torch.set_num_threads(threads)
+        try:
+            result = block(x, coarser)
+        finally:
+            torch.set_num_threads(before)
+    assert result.dtype == x.dtype
+    torch.testing.assert_close(result.float(), expected, atol=0.04, rtol=0.01)  # what is seen is rounded, too
+
+
+@bfloat16_only
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 9), st.integers(1, 30))
+def test_layers_of_three_outputs_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    for channels in (32, 8):
+        made, x = layer(channels, 3, random), cells(channels, height, width, random)
+        expected = made(x.float())
+        for seen in (x.float(), x) if channels == 32 else (x.float(),):
+            torch.testing.assert_close(native.correct(seen, made), expected, atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 5), st.integers(1, 5))
+def test_means_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
+    plate = torch.rand(1, 3, 2 * height, 32 * width, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(native.halve(plate), F.avg_pool2d(plate, 2))
 
 
 def test_two_threads_may_use_them_at_once() -> None:
@@ -148,6 +212,6 @@ def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_little_memory_is_said() -> None:
-    job = native._Believe(width=(1 << 31) - 32)
+    job = library.Believe(width=(1 << 31) - 32)
     with pytest.raises(MemoryError, match="no memory for 2147483616 columns"):
-        native._run("bitexpand_believe", job, 0, 2)
+        library.run("bitexpand_believe", job, 0, 2)

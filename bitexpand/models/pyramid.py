@@ -36,7 +36,7 @@ from bitexpand.models.base import (
     check_length,
     full_precision,
 )
-from bitexpand.models.belief import posterior_mean, where_bins_meet
+from bitexpand.models.belief import START_LOG_SCALE, posterior_mean, scale_of, where_bins_meet
 
 Kernel: TypeAlias = Sequence[Sequence[float]]
 
@@ -45,8 +45,7 @@ BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
 FIT_GAIN = 2.0  # local fits differ from the plate by fractions of an LSB
 NARROW_LEVELS = 2  # finest ones, whose numbers may be narrow throughout
 STRIP_STEP = 16  # rows; no less, as the filters reach into the next strip and no further
-LOG_SCALE = (-5.0, 1.0)  # of a belief in widths of the bin: from certainty to a straight line across it
-START_LOG_SCALE, START_LOGIT = -3.5, -2.0  # nearly certain, and hardly a second look
+START_LOGIT = -2.0  # hardly a second look
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ class Pyramid(PlateModel):
         self.decoder = nn.ModuleList(ResidualBlock(count) for count in channels[:-1])
         self.correction = nn.ModuleList(_conv3x3(count, 3) for count in channels)
         self.head = _conv3x3(channels[0], sum(self.outputs) * factor**2)
+        self._narrow_stem: native.NarrowLayer | None = None
         self._has_native_shape = config.posterior and native.is_compiled_for(
             factor, levels, config.fits, config.refits, config.widths
         )
@@ -203,7 +203,9 @@ class Pyramid(PlateModel):
         """As :meth:`forward`, with compiled steps for all that is not a convolution."""
         plate, width = plate.contiguous(), HALF_BIN if half_width is None else half_width
         octaves, dtype = math.log2(width / HALF_BIN), self.stem.weight.dtype
-        x = self._seen(native.look(plate, means[0], bands[0], octaves, self.fit_kernels, dtype))
+        first = self._narrow_stem if dtype == torch.bfloat16 else None
+        x = native.look(plate, means[0], bands[0], octaves, self.fit_kernels, dtype, first)
+        x = x if first else self._seen(x)
         x, corrections = self._body(x, bands)
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
         result, done = torch.empty_like(plate), 0
@@ -253,8 +255,12 @@ class Pyramid(PlateModel):
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
-        means = [F.avg_pool2d(plate, self.factor)]
-        for _ in range(self.levels):
+        if self.factor == 2 and self._runs_natively(plate):
+            means = [native.halve(plate)]
+            means.append(native.halve(means[0]))  # half of a multiple of 64
+        else:
+            means = [F.avg_pool2d(plate, self.factor)]
+        while len(means) <= self.levels:
             means.append(F.avg_pool2d(means[-1], 2, ceil_mode=True))
         return means
 
@@ -304,12 +310,21 @@ class Pyramid(PlateModel):
             x = block(x)
             skips.append(x)
         skips.pop()
-        corrections = [_run(self.correction[-1], x)]
+        corrections = [self._correct(-1, x)]
         for level in reversed(range(self.levels - 1)):
             skip = skips.pop()
-            x = self.decoder[level](_upsample(_run(self.up[level], x), skip).add_(skip))
-            corrections.insert(0, _run(self.correction[level], x))
+            x = self.decoder[level](skip, _run(self.up[level], x))
+            corrections.insert(0, self._correct(level, x))
         return x, corrections
+
+    def _correct(self, level: int, x: Tensor) -> Tensor:
+        """Return what is added to the cell means of a level."""
+        layer = self.correction[level]
+        if isinstance(layer, nn.Conv2d) and len(x) == 1 and _is_plain(x) and native.available():
+            x = x.to(layer.weight.dtype)
+            if native.can_correct(x):
+                return native.correct(x, layer)
+        return _run(layer, x)
 
     def _told(self, x: Tensor, rows: Rows | None) -> list[Tensor]:
         """Return what the head tells of each pixel, as ``outputs`` and ``beliefs`` split it, float32."""
@@ -360,7 +375,7 @@ class Pyramid(PlateModel):
         """
         direct, logits, log_scale, luma_logits, look_logits = self._told(x, rows)
         with full_precision(plate):
-            scale = torch.exp(log_scale.clamp(*LOG_SCALE)) * (2 * half_width)
+            scale = scale_of(log_scale, half_width)
             offsets = chain(
                 [_parted(direct)],
                 (
@@ -432,6 +447,12 @@ class Pyramid(PlateModel):
             *(self.stem, self.correction[:1]),
         ):
             layers.to(dtype)
+        if dtype == torch.bfloat16:
+            for block in chain(self.encoder, self.decoder):
+                assert isinstance(block, ResidualBlock)
+                block.use_compiled()
+            if self._has_native_shape and native.NarrowLayer.takes(self.stem):
+                self._narrow_stem = native.NarrowLayer(self.stem)
 
     def _start_as_identity(self) -> None:
         """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""
@@ -454,9 +475,25 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first, self.second = _conv3x3(channels, channels), _conv3x3(channels, channels)
+        self.compiled: native.NarrowBlock | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape and dtype, whatever the convolutions compute in."""
+    def use_compiled(self) -> None:
+        """Use compiled convolutions, where there are some of this shape; after the last change of the weights."""
+        if native.NarrowBlock.takes(self.first):
+            self.compiled = native.NarrowBlock(self.first, self.second)
+
+    def forward(self, x: Tensor, coarser: Tensor | None = None) -> Tensor:
+        """Map (N, C, H, W) to the same shape and dtype, whatever the convolutions compute in.
+
+        Args:
+            x: (N, C, H, W).
+            coarser: half as large; what is upsampled and added first.
+        """
+        is_compiled = self.compiled and len(x) == 1 and _is_plain(x) and native.available()
+        if coarser is not None and (not is_compiled or x.dtype == torch.float32):
+            x, coarser = _upsample(coarser, x).add_(x), None
+        if self.compiled and is_compiled:
+            return self.compiled(x, coarser)
         change = _run(self.second, F.relu(_run(self.first, x), inplace=True))
         return change.add_(x) if change.dtype == x.dtype else x + change
 

@@ -174,45 +174,79 @@ INLINE void write_cells(const float *planar, int channels, int cells, void *to, 
         }
 }
 
-static bool look(const Look &job, int top, int bottom) {
-    const int width = job.width, cells = width / 2, channels = 12 * (1 + FITS) + 4;
-    const size_t pixels = (size_t)job.height * width;
-    Buffer buffer((size_t)channels * cells + 3 * width + 4 * LANES);
-    if (!buffer.is_there()) return false;
-    float *planar = buffer.take((size_t)channels * cells), *fitted = buffer.take(width);
-    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
-    for (int row = top / 2; row < bottom / 2; row++) {
-        const size_t at = (size_t)row * cells;
-        for (int channel = 0; channel < 3; channel++) {
-            const Plane plane = {job.plate + channel * pixels, job.height, width};
-            const float *mean = job.mean + channel * (pixels / 4) + at, *band = job.band + channel * (pixels / 4) + at;
-            for (int x = 0; x < cells; x += LANES) store(planar + (12 + channel) * cells + x, load(band + x));
-            for (int y = 2 * row; y < 2 * row + 2; y++) {
-                const float *own = plane.values + (size_t)y * width;
-                float *to = planar + (4 * channel + 2 * (y % 2)) * cells;
-                Vector even, odd;
+// A row of cells of what the network sees. The buffers have room for all channels, for a row of pixels, and for two more
+// with LANES before and after.
+INLINE void look_at(const Look &job, int row, float *planar, float *fitted, float *sums, float *moments, void *to) {
+    const int width = job.width, cells = width / 2;
+    const size_t pixels = (size_t)job.height * width, at = (size_t)row * cells;
+    for (int channel = 0; channel < 3; channel++) {
+        const Plane plane = {job.plate + channel * pixels, job.height, width};
+        const float *mean = job.mean + channel * (pixels / 4) + at, *band = job.band + channel * (pixels / 4) + at;
+        for (int x = 0; x < cells; x += LANES) store(planar + (12 + channel) * cells + x, load(band + x));
+        for (int y = 2 * row; y < 2 * row + 2; y++) {
+            const float *own = plane.values + (size_t)y * width;
+            float *to = planar + (4 * channel + 2 * (y % 2)) * cells;
+            Vector even, odd;
+            for (int x = 0; x < cells; x += LANES) {
+                part(own + 2 * x, even, odd);
+                store(to + x, soft_limit(even - load(mean + x), FINE_RANGE));
+                store(to + cells + x, soft_limit(odd - load(mean + x), FINE_RANGE));
+            }
+            to += 15 * cells;
+            for (int k = 0; k < FITS; k++, to += 12 * cells) {
+                fit_row(plane, y, job.fits[k], sums, moments, fitted);
                 for (int x = 0; x < cells; x += LANES) {
-                    part(own + 2 * x, even, odd);
-                    store(to + x, soft_limit(even - load(mean + x), FINE_RANGE));
-                    store(to + cells + x, soft_limit(odd - load(mean + x), FINE_RANGE));
-                }
-                to += 15 * cells;
-                for (int k = 0; k < FITS; k++, to += 12 * cells) {
-                    fit_row(plane, y, job.fits[k], sums, moments, fitted);
-                    for (int x = 0; x < cells; x += LANES) {
-                        Vector own_even, own_odd;
-                        part(own + 2 * x, own_even, own_odd);
-                        part(fitted + 2 * x, even, odd);
-                        store(to + x, FIT_GAIN * soft_limit(even - own_even, FINE_RANGE));
-                        store(to + cells + x, FIT_GAIN * soft_limit(odd - own_odd, FINE_RANGE));
-                    }
+                    Vector own_even, own_odd;
+                    part(own + 2 * x, own_even, own_odd);
+                    part(fitted + 2 * x, even, odd);
+                    store(to + x, FIT_GAIN * soft_limit(even - own_even, FINE_RANGE));
+                    store(to + cells + x, FIT_GAIN * soft_limit(odd - own_odd, FINE_RANGE));
                 }
             }
         }
-        for (int x = 0; x < cells; x += LANES) store(planar + (channels - 1) * cells + x, all(job.octaves));
-        write_cells(planar, channels, cells, static_cast<char *>(job.to) + at * channels * (job.narrow ? 2 : 4), job.narrow);
+    }
+    for (int x = 0; x < cells; x += LANES) store(planar + (SEEN - 1) * cells + x, all(job.octaves));
+    write_cells(planar, SEEN, cells, to, job.narrow);
+}
+
+static bool look(const Look &job, int top, int bottom) {
+    const int width = job.width, cells = width / 2;
+#ifdef HAS_BFLOAT16
+    const size_t length = Around::length_of(SEEN, cells, cells_of(CHANNELS)), block_size = cells_of(CHANNELS) * CHANNELS;
+#else
+    const size_t length = 0, block_size = 0;
+#endif
+    Buffer buffer((size_t)SEEN * cells + 3 * width + 4 * LANES + 3 * length / 2 + block_size);
+    if (!buffer.is_there()) return false;
+    float *planar = buffer.take((size_t)SEEN * cells), *fitted = buffer.take(width);
+    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    if (!job.weights) {
+        const size_t row_size = (size_t)SEEN * cells * (job.narrow ? 2 : 4);
+        for (int row = top / 2; row < bottom / 2; row++)
+            look_at(job, row, planar, fitted, sums, moments, static_cast<char *>(job.to) + row * row_size);
+        return true;
+    }
+#ifdef HAS_BFLOAT16
+    const Around seen = {reinterpret_cast<uint16_t *>(buffer.take(3 * length / 2)), SEEN, cells, (int)length};
+    float *block = buffer.take(block_size);
+    auto see = [&](int row) {
+        if (row < 0 || row >= job.height / 2) return seen.clear(row);
+        look_at(job, row, planar, fitted, sums, moments, seen.row(row));
+    };
+    see(top / 2 - 1);
+    see(top / 2);
+    for (int row = top / 2; row < bottom / 2; row++) {
+        see(row + 1);
+        uint16_t *to = static_cast<uint16_t *>(job.to) + (size_t)row * cells * CHANNELS;
+        convolve_row<SEEN, CHANNELS>(seen, row, job.weights, job.bias, block, [&](int cell, const float *sums) {
+            for (int i = 0; i < CHANNELS; i += LANES)
+                narrowed(larger(load(sums + i), Vector{}), to + cell * CHANNELS + i);
+        });
     }
     return true;
+#else
+    return false;
+#endif
 }
 
 // What the head tells of cells, `each` numbers of each, to two planar rows of pixels.
@@ -225,37 +259,6 @@ INLINE void spread(const float *told, int channels, int each, int cells, float *
 }
 
 #ifdef HAS_BFLOAT16
-// Convolutions of BLOCK cells with `taps` taps: bfloat16 numbers, sums in float32. `rows` are the rows around, their
-// channels side by side. Weights: for each group of outputs, tap and pair of inputs, GROUP pairs.
-template <int taps>
-INLINE void convolve(const uint16_t *const *rows, const uint32_t *weights, const float *bias, int groups, float *to) {
-    for (int group = 0; group < groups; group++) {
-        __m512 low[BLOCK], high[BLOCK];
-        for (int cell = 0; cell < BLOCK; cell++) {
-            low[cell] = _mm512_loadu_ps(bias + group * GROUP);
-            high[cell] = _mm512_loadu_ps(bias + group * GROUP + LANES);
-        }
-        for (int tap = 0; tap < taps; tap++) {
-            const uint16_t *row = taps == 1 ? rows[1] + CHANNELS : rows[tap / 3] + tap % 3 * CHANNELS;
-            for (int pair = 0; pair < CHANNELS / 2; pair++, weights += GROUP) {
-                const __m512bh first = (__m512bh)_mm512_loadu_si512(weights);
-                const __m512bh second = (__m512bh)_mm512_loadu_si512(weights + LANES);
-                for (int cell = 0; cell < BLOCK; cell++) {
-                    int32_t both;
-                    memcpy(&both, row + cell * CHANNELS + 2 * pair, sizeof both);
-                    const __m512bh input = (__m512bh)_mm512_set1_epi32(both);
-                    low[cell] = _mm512_dpbf16_ps(low[cell], first, input);
-                    high[cell] = _mm512_dpbf16_ps(high[cell], second, input);
-                }
-            }
-        }
-        for (int cell = 0; cell < BLOCK; cell++) {
-            _mm512_storeu_ps(to + (cell * groups + group) * GROUP, low[cell]);
-            _mm512_storeu_ps(to + (cell * groups + group) * GROUP + LANES, high[cell]);
-        }
-    }
-}
-
 // What the head tells of a row of cells, to two planar rows of pixels each. `around` has room for three rows of cells
 // with one more at either end, `block` for what a block tells.
 INLINE void tell(const Believe &job, int row, int told, int beliefs, uint16_t *around, float *block, float *told_rows,
@@ -269,9 +272,9 @@ INLINE void tell(const Believe &job, int row, int told, int beliefs, uint16_t *a
             memcpy(around + y * length + CHANNELS, job.cells + (size_t)(row + y - 1) * cells * CHANNELS,
                    (size_t)cells * CHANNELS * sizeof *around);
     for (int cell = 0; cell < cells; cell += BLOCK) {
-        convolve<9>(rows, job.told_weights, job.told_bias, told_groups, block);
+        convolve<CHANNELS, GROUP / LANES, BLOCK, 9>(rows, job.told_weights, job.told_bias, told_groups, block);
         spread(block, told, told_groups * GROUP, BLOCK, told_rows + 2 * cell, job.width);
-        convolve<1>(rows, job.belief_weights, job.belief_bias, belief_groups, block);
+        convolve<CHANNELS, GROUP / LANES, BLOCK, 1>(rows, job.belief_weights, job.belief_bias, belief_groups, block);
         spread(block, beliefs, belief_groups * GROUP, BLOCK, belief_rows + 2 * cell, job.width);
         for (auto &from : rows) from += BLOCK * CHANNELS;
     }
@@ -408,6 +411,119 @@ static bool look_again(const LookAgain &job, int top, int bottom) {
                 Vector scale = load(here + (3 + channel) * kept);
                 store(job.to + channel * pixels + at + x, own + posterior_mean(belief, scale, half));
             }
+        }
+    }
+    return true;
+}
+
+// Where a view from afar counts, its moves are taken; rows of a tile, whose samples in a row lie side by side.
+static bool blend(const Blend &job, int top, int bottom) {
+    const int columns = FAR_CELL * job.columns, rows = FAR_CELL * job.rows;
+    Buffer buffer(2 * ((size_t)columns + LANES) + job.columns + 2 * LANES);
+    if (!buffer.is_there()) return false;
+    float *shares = buffer.take(columns + LANES), *moves = buffer.take(columns + LANES), *line = buffer.take(0);
+    const size_t cells = (size_t)job.rows * job.columns;
+    for (int y = top; y < bottom; y++)
+        for (int channel = 0; channel < job.channels; channel++) {
+            smooth_row(job.share + channel * cells, y + job.top, FAR_CELL, rows, columns, line, shares);
+            bool counts = false;
+            for (int x = 0; x < job.columns; x++) counts |= line[x + 1] > 0;
+            if (!counts) continue;
+            smooth_row(job.moves + channel * cells, y + job.top, FAR_CELL, rows, columns, line, moves);
+            const float *plate = job.plate + channel * job.plate_stride + (size_t)y * job.plate_pitch;
+            float *estimate = job.estimate + channel * job.estimate_stride + (size_t)y * job.estimate_pitch;
+            const float *share = shares + job.left, *move = moves + job.left;
+            int x = 0;
+            for (; x + LANES <= job.width; x += LANES) {
+                Vector value = load(estimate + x);
+                store(estimate + x, value + load(share + x) * (load(plate + x) + load(move + x) - value));
+            }
+            for (; x < job.width; x++) estimate[x] += share[x] * (plate[x] + move[x] - estimate[x]);
+        }
+    return true;
+}
+
+// Means of 2x2 samples. Rows are of the plate, of all its channels.
+static bool halve(const Halve &job, int top, int bottom) {
+    for (int y = top; y < bottom; y += 2) {
+        const float *first = job.from + (size_t)y * job.width, *second = first + job.width;
+        float *to = job.to + (size_t)(y / 2) * (job.width / 2);
+        Vector even, odd;
+        for (int x = 0; x < job.width; x += 2 * LANES) {
+            part(first + x, even, odd);
+            Vector sum = even + odd;
+            part(second + x, even, odd);
+            store(to + x / 2, (sum + even + odd) * 0.25f);
+        }
+    }
+    return true;
+}
+
+// A layer of 3x3 with three outputs: what each cell says to each of the nine around it, 27 outputs of a layer of 1x1,
+// and then the sums of what was said to a cell. `said` has TAPS outputs of each cell.
+INLINE void say(const Correct &job, int row, float *said) {
+    const int channels = job.channels;
+    const float *x = static_cast<const float *>(job.x) + (size_t)row * job.width * channels;
+    const float *weights = static_cast<const float *>(job.weights);
+    for (int cell = 0; cell < job.width; cell += BLOCK) {
+        Vector low[BLOCK] = {}, high[BLOCK] = {};
+        const int cells = job.width - cell < BLOCK ? job.width - cell : BLOCK;
+        const float *from[BLOCK];
+        for (int c = 0; c < BLOCK; c++) from[c] = x + (size_t)(cell + (c < cells ? c : 0)) * channels;
+        for (int channel = 0; channel < channels; channel++) {
+            const Vector first = load(weights + channel * TAPS), second = load(weights + channel * TAPS + LANES);
+            for (int c = 0; c < BLOCK; c++) low[c] += first * from[c][channel], high[c] += second * from[c][channel];
+        }
+        for (int c = 0; c < cells; c++) {
+            store(said + (cell + c) * TAPS, low[c]);
+            store(said + (cell + c) * TAPS + LANES, high[c]);
+        }
+    }
+}
+
+static bool correct(const Correct &job, int top, int bottom) {
+    typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+    const int width = job.width;
+    const size_t length = (size_t)(width + 14) * TAPS, cells = (size_t)job.height * width;
+    Buffer buffer(3 * length + (width + 14) * CHANNELS / 2);
+    if (!buffer.is_there()) return false;
+    float *rows = buffer.take(3 * length);  // a cell of zeros before and after each
+#ifdef HAS_BFLOAT16
+    uint16_t *seen = reinterpret_cast<uint16_t *>(buffer.take((width + 14) * CHANNELS / 2));
+    const float none[TAPS] = {};
+#endif
+    auto said = [&](int row) { return rows + (row + 3) % 3 * length + TAPS; };
+    auto say_row = [&](int row) {
+        if (row < 0 || row >= job.height) {
+            memset(said(row), 0, (size_t)width * TAPS * sizeof(float));
+            return;
+        }
+#ifdef HAS_BFLOAT16
+        if (job.narrow) {
+            const uint16_t *x = static_cast<const uint16_t *>(job.x) + (size_t)row * width * CHANNELS;
+            memcpy(seen, x, (size_t)width * CHANNELS * sizeof *seen);
+            for (int cell = 0; cell < width; cell += 12) {
+                const uint16_t *from[] = {nullptr, seen + (cell - 1) * CHANNELS};
+                convolve<CHANNELS, TAPS / LANES, 12, 1>(from, static_cast<const uint32_t *>(job.weights), none, 1,
+                                                        said(row) + cell * TAPS);
+            }
+            memset(said(row) + width * TAPS, 0, TAPS * sizeof(float));
+            return;
+        }
+#endif
+        say(job, row, said(row));
+    };
+    say_row(top - 1);
+    say_row(top);
+    for (int row = top; row < bottom; row++) {
+        say_row(row + 1);
+        const float *around[3] = {said(row - 1) - TAPS, said(row) - TAPS, said(row + 1) - TAPS};
+        float *to = job.to + (size_t)row * width;
+        for (int cell = 0; cell < width; cell++) {
+            Four sum = {job.bias[0], job.bias[1], job.bias[2]};
+            for (int tap = 0; tap < 9; tap++)
+                sum += *reinterpret_cast<const Four *>(around[tap / 3] + (cell + tap % 3) * TAPS + 3 * tap);
+            for (int channel = 0; channel < 3; channel++) to[channel * cells + cell] = sum[channel];
         }
     }
     return true;

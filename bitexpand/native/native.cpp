@@ -18,7 +18,11 @@ namespace {
 
 // The shipped shape of `pyramid`; bitexpand/native/__init__.py asks for it, bitexpand/models/pyramid.py has the others.
 constexpr int LEVELS = 6, FITS = 3, REFITS = 2, LOOKS = 2 + REFITS;
-constexpr int CHANNELS = 32, GROUP = 32, BLOCK = 8;  // of the head: inputs; outputs and cells that are computed at once
+constexpr int SEEN = 12 * (1 + FITS) + 4;  // what the network sees of a cell
+constexpr int CHANNELS = 32;  // of the finest level
+constexpr int TAPS = 32;  // of 3x3 with three outputs, which are 27, and some room
+constexpr int FAR_CELL = 4;  // pixels of a plate that become one of a plate seen from afar
+constexpr int GROUP = 32, BLOCK = 8;  // outputs and cells of the head that are computed at once
 constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
 
 struct Fit {
@@ -26,9 +30,12 @@ struct Fit {
     float centre, bend;
 };
 
+// What the network sees, or, with packed weights, what its first layer makes of that in bfloat16.
 struct Look {
     const float *plate, *mean, *band;
     void *to;
+    const uint32_t *weights;
+    const float *bias;
     int32_t height, width, narrow;
     float octaves;
     Fit fits[FITS];
@@ -46,12 +53,46 @@ struct Believe {
     Fit fits[FITS];
 };
 
+// Two convolutions beside an identity. `x` and `to` are bfloat16, or float32 if `wide`. `coarser` is bfloat16 and half as
+// large, or there is none; it is added to a narrow `x` first.
+struct ResidualBlock {
+    const void *x;
+    const uint16_t *coarser;
+    void *to;
+    const uint32_t *first, *second;
+    const float *first_bias, *second_bias;
+    int32_t height, width, channels, wide;
+};
+
 struct LookAgain {
     const float *plate, *beliefs;
     float *to;
     int32_t height, width, kept_from, kept;
     float half_width;
     Fit fits[REFITS];
+};
+
+// `x` and its weights are bfloat16 if `narrow`, else float32.
+struct Correct {
+    const void *x, *weights;
+    const float *bias;
+    float *to;
+    int32_t height, width, channels, narrow;
+};
+
+// The tile begins `top` and `left` pixels inside of the view's frame. Strides are of channels, pitches of rows, in samples.
+struct Blend {
+    const float *plate;
+    float *estimate;
+    const float *share, *moves;
+    int64_t plate_stride, plate_pitch, estimate_stride, estimate_pitch;
+    int32_t channels, width, rows, columns, top, left;
+};
+
+struct Halve {
+    const float *from;
+    float *to;
+    int32_t width;
 };
 
 // Memory for a few rows.
@@ -102,6 +143,7 @@ END_FOR
 #define HAS_BFLOAT16
 BEGIN_FOR("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 namespace avx512_bf16 {
+#include "convolutions.h"
 #include "kernels.h"
 }
 END_FOR
@@ -140,3 +182,13 @@ EXPORT bitexpand_instruction_sets() {
 STEP(bitexpand_look, Look, look)
 STEP(bitexpand_believe, Believe, believe)
 STEP(bitexpand_look_again, LookAgain, look_again)
+STEP(bitexpand_correct, Correct, correct)
+STEP(bitexpand_blend, Blend, blend)
+STEP(bitexpand_halve, Halve, halve)
+#ifdef SEVERAL
+#undef STEPS
+#define STEPS(step) {nullptr, nullptr, nullptr, avx512_bf16::step}
+STEP(bitexpand_residual_block, ResidualBlock, residual_block)
+#else
+EXPORT bitexpand_residual_block(const ResidualBlock *job, int, int, int) { return job ? 1 : sizeof(ResidualBlock); }
+#endif

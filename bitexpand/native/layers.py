@@ -1,0 +1,161 @@
+"""Layers of ``pyramid``, compiled; most in bfloat16, with sums in float32, rounded once where a layer ends.
+
+PyTorch's convolutions in bfloat16 take a fifth longer, and what comes between two of them as long as half of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bitexpand.native.library import Correct, ResidualBlock, computes_bfloat16, run
+
+_CHANNELS = 32  # of the finest level
+_BLOCK_VECTORS = {32: 2, 48: 3, 64: 4, 96: 3}  # channels: vectors of outputs in a group, as in convolutions.h
+_GROUP = 32  # outputs of the head in a group
+_LANES = 16
+_TAPS = 32  # of 3x3 with three outputs, which are 27, and some room
+
+
+class NarrowLayer:
+    """The first layer, of 3x3, which :func:`bitexpand.native.look` runs on what it sees."""
+
+    def __init__(self, layer: torch.nn.Conv2d) -> None:
+        self.channels = layer.out_channels
+        self.weights, self.bias = _parameters(layer, _CHANNELS)
+
+    @staticmethod
+    def takes(layer: torch.nn.Conv2d) -> bool:
+        """Tell whether this processor can, and layers of this shape are compiled."""
+        return computes_bfloat16() and layer.out_channels == _CHANNELS
+
+
+class NarrowBlock:
+    """Two convolutions of 3x3 beside an identity, in bfloat16 but for what they are added to."""
+
+    def __init__(self, first: torch.nn.Conv2d, second: torch.nn.Conv2d) -> None:
+        self.channels = first.out_channels
+        group = _BLOCK_VECTORS[self.channels] * _LANES
+        self.first, self.first_bias = _parameters(first, group)
+        self.second, self.second_bias = _parameters(second, group)
+
+    @staticmethod
+    def takes(layer: torch.nn.Conv2d) -> bool:
+        """Tell whether this processor can, and layers of this shape are compiled."""
+        return (
+            computes_bfloat16()
+            and layer.in_channels == layer.out_channels
+            and layer.out_channels in _BLOCK_VECTORS
+        )
+
+    def __call__(self, x: Tensor, coarser: Tensor | None = None) -> Tensor:
+        """Run them.
+
+        Args:
+            x: (1, C, H, W) float32 or bfloat16.
+            coarser: (1, C, H/2, W/2), where ``x`` is bfloat16: upsampled and added to it first.
+
+        Returns:
+            (1, C, H, W) of the same dtype, channels last.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        _, channels, height, width = x.shape
+        wide = x.dtype == torch.float32
+        assert channels == self.channels
+        assert x.dtype in (torch.float32, torch.bfloat16)
+        if coarser is not None:
+            assert not wide
+            assert (2 * coarser.shape[2], 2 * coarser.shape[3]) == (height, width)
+            coarser = coarser.bfloat16().contiguous(memory_format=torch.channels_last)
+        result = torch.empty_like(x)
+        job = ResidualBlock(
+            x.data_ptr(),
+            None if coarser is None else coarser.data_ptr(),
+            result.data_ptr(),
+            *(t.data_ptr() for t in (self.first, self.second, self.first_bias, self.second_bias)),
+            *(height, width, channels, wide),
+        )
+        run("bitexpand_residual_block", job, 0, height)
+        return result
+
+
+class NarrowHead:
+    """A head in bfloat16 that tells in float32: what it says is too large for bfloat16, and PyTorch has no such.
+
+    Args:
+        cells: (1, 32, H/2, W/2) bfloat16, channels last: what the head reads.
+        told: the convolution of 3x3.
+        believed: the convolution of 1x1.
+    """
+
+    def __init__(self, cells: Tensor, told: torch.nn.Conv2d, believed: torch.nn.Conv2d) -> None:
+        self.cells = cells.contiguous(memory_format=torch.channels_last)
+        parameters = [_parameters(layer, _GROUP) for layer in (told, believed)]
+        self.weights, self.biases = zip(*parameters, strict=True)
+
+    @staticmethod
+    def takes(cells: Tensor) -> bool:
+        """Tell whether this processor can, and the cells are what it takes."""
+        return computes_bfloat16() and cells.dtype == torch.bfloat16 and cells.shape[1] == _CHANNELS
+
+    def pointers(self) -> Iterator[int]:
+        """Yield where cells, weights and biases lie."""
+        return (tensor.data_ptr() for tensor in (self.cells, *self.weights, *self.biases))
+
+
+def correct(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
+    """Run a layer of 3x3 with three outputs, for which PyTorch's convolutions are not made.
+
+    Args:
+        x: (1, C, H, W), float32, or bfloat16 where :func:`can_correct` says so.
+        layer: with C inputs.
+
+    Returns:
+        (1, 3, H, W) float32.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    _, channels, height, width = x.shape
+    narrow = x.dtype == torch.bfloat16
+    assert layer.bias is not None
+    assert can_correct(x)
+    said = layer.weight.permute(2, 3, 0, 1).flatten(0, 2).float()  # to (C, 27)
+    bias = layer.bias.float()
+    weights = (
+        _packed(_filled(said, _TAPS)[..., None, None], _TAPS)
+        if narrow
+        else _filled(said, _TAPS).t().contiguous()
+    )
+    result = torch.empty((1, 3, height, width))
+    job = Correct(
+        *(t.data_ptr() for t in (x, weights, bias, result)),
+        *(height, width, channels, narrow),
+    )
+    run("bitexpand_correct", job, 0, height)
+    return result
+
+
+def can_correct(x: Tensor) -> bool:
+    """Tell whether :func:`correct` takes this."""
+    return x.dtype == torch.float32 or (
+        computes_bfloat16() and x.dtype == torch.bfloat16 and x.shape[1] == _CHANNELS
+    )
+
+
+def _parameters(layer: torch.nn.Conv2d, group: int) -> tuple[Tensor, Tensor]:
+    """Return packed weights and biases, both filled up with 0."""
+    assert layer.bias is not None
+    return _packed(_filled(layer.weight, group), group), _filled(layer.bias, group)
+
+
+def _packed(weight: Tensor, group: int) -> Tensor:
+    """Return (outputs, inputs, h, w) in bfloat16, by group of outputs, tap, pair of inputs, output of the group."""
+    pairs = weight.bfloat16().view(-1, group, weight.shape[1] // 2, 2, weight[0, 0].numel())
+    return pairs.permute(0, 4, 2, 1, 3).contiguous()
+
+
+def _filled(parameter: Tensor, group: int) -> Tensor:
+    """Return float32 parameters of whole groups of outputs."""
+    rest = parameter.new_zeros((-len(parameter) % group, *parameter.shape[1:]))
+    return torch.cat([parameter, rest]).float()

@@ -1,0 +1,167 @@
+"""The library that ``hatch_build.py`` compiles: loading it, what jobs its steps take, and its threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+FILE = Path(__file__).with_name("libbitexpand.so")
+LEVELS, FITS, REFITS = 6, 3, 2  # the shape that is compiled in, as in native.cpp
+_INSTRUCTION_SETS = ("plain", "avx2", "avx512", "avx512_bf16")
+Kernel: TypeAlias = Sequence[Sequence[float]]
+
+
+class Fit(ctypes.Structure):
+    """A local fit: weights of the form centre + bend (x² + y²)."""
+
+    _fields_ = (("reach", c_int32), ("centre", c_float), ("bend", c_float))
+
+    @staticmethod
+    def all(kernels: Sequence[Kernel]) -> ctypes.Array[Fit]:
+        """Return kernels of the form centre + bend (x² + y²), which quadratic fits are."""
+        middles = (len(kernel) // 2 for kernel in kernels)
+        fits = [
+            Fit(m, kernel[m][m], kernel[m][m + 1] - kernel[m][m])
+            for m, kernel in zip(middles, kernels, strict=True)
+        ]
+        return (Fit * len(fits))(*fits)
+
+
+class Look(ctypes.Structure):
+    """The job of :func:`bitexpand.native.look`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("plate", "mean", "band", "to", "weights", "bias")),
+        *((name, c_int32) for name in ("height", "width", "narrow")),
+        ("octaves", c_float),
+        ("fits", Fit * FITS),
+    )
+
+
+class Believe(ctypes.Structure):
+    """The job of :func:`bitexpand.native.believe`."""
+
+    _fields_ = (
+        ("plate", c_void_p),
+        ("smooth", c_void_p * LEVELS),
+        *((name, c_void_p) for name in ("told", "beliefs", "cells")),
+        *((name, c_void_p) for name in ("told_weights", "belief_weights", "told_bias", "belief_bias", "to")),
+        *((name, c_int32) for name in ("height", "width", "told_from", "kept_from", "kept")),
+        ("half_width", c_float),
+        ("fits", Fit * FITS),
+    )
+
+
+class ResidualBlock(ctypes.Structure):
+    """The job of :class:`bitexpand.native.layers.NarrowBlock`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "coarser", "to")),
+        *((name, c_void_p) for name in ("first", "second", "first_bias", "second_bias")),
+        *((name, c_int32) for name in ("height", "width", "channels", "wide")),
+    )
+
+
+class LookAgain(ctypes.Structure):
+    """The job of :func:`bitexpand.native.look_again`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("plate", "beliefs", "to")),
+        *((name, c_int32) for name in ("height", "width", "kept_from", "kept")),
+        ("half_width", c_float),
+        ("fits", Fit * REFITS),
+    )
+
+
+class Correct(ctypes.Structure):
+    """The job of :func:`bitexpand.native.layers.correct`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "weights", "bias", "to")),
+        *((name, c_int32) for name in ("height", "width", "channels", "narrow")),
+    )
+
+
+class Blend(ctypes.Structure):
+    """The job of :func:`bitexpand.native.blend`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("plate", "estimate", "share", "moves")),
+        *((name, c_int64) for name in ("plate_stride", "plate_pitch", "estimate_stride", "estimate_pitch")),
+        *((name, c_int32) for name in ("channels", "width", "rows", "columns", "top", "left")),
+    )
+
+
+class Halve(ctypes.Structure):
+    """The job of :func:`bitexpand.native.halve`."""
+
+    _fields_ = (("from", c_void_p), ("to", c_void_p), ("width", c_int32))
+
+
+@functools.cache
+def compiled() -> ctypes.CDLL | None:
+    """Return the compiled steps, or None where they are not, or not from these sources."""
+    try:
+        loaded = ctypes.CDLL(str(FILE))
+    except OSError:  # not compiled, or for another machine
+        return None
+    for name, job in (
+        ("bitexpand_look", Look),
+        ("bitexpand_believe", Believe),
+        ("bitexpand_residual_block", ResidualBlock),
+        ("bitexpand_look_again", LookAgain),
+        ("bitexpand_correct", Correct),
+        ("bitexpand_blend", Blend),
+        ("bitexpand_halve", Halve),
+    ):
+        step = getattr(loaded, name)
+        step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
+        if step(None, 0, 0, 0) != ctypes.sizeof(job):  # compiled from other sources than these
+            return None
+    return loaded
+
+
+@functools.cache
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets of this processor that the steps are compiled for; the last one is used."""
+    loaded = compiled()
+    return _INSTRUCTION_SETS[: loaded.bitexpand_instruction_sets()] if loaded else ()
+
+
+def computes_bfloat16() -> bool:
+    """Tell whether the steps in bfloat16 can run."""
+    return instruction_sets()[-1:] == _INSTRUCTION_SETS[-1:]
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bitexpand-native")
+
+
+def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
+    """Run a step on rows, pairs of them, shared among as many threads as torch has in this one.
+
+    Args:
+        name: of the step.
+        job: its arguments.
+        top, bottom: the first row, an even one, and the first that is none of them.
+
+    Raises:
+        MemoryError: there was none for a few rows.
+    """
+    step = functools.partial(getattr(compiled(), name), job)
+    best = len(instruction_sets()) - 1
+    threads = max(min(torch.get_num_threads(), (bottom - top) // 2), 1)
+    ends = [top + (bottom - top) // 2 * n // threads * 2 for n in range(threads)] + [bottom]
+    others = [_helpers().submit(step, *rows, best) for rows in zip(ends[1:-1], ends[2:], strict=True)]
+    failed = [step(ends[0], ends[1], best), *(other.result() for other in others)]
+    if any(failed):
+        raise MemoryError(f"{name}: no memory for {job.width} columns")

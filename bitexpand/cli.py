@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import io
+import os
 import signal
 import sys
 from contextlib import closing
@@ -221,6 +222,8 @@ def _import_torch() -> None:
     """
     if sys.modules.keys() & {"torch", "OpenImageIO"}:
         return
+    # Threads that wait for others sleep: while they spin, frames are not read, written or compressed on their cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc.disable()
     try:
         importlib.import_module("torch")

@@ -17,6 +17,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from bitexpand import native
 from bitexpand.afar import View
 from bitexpand.afar import view as view_of
 from bitexpand.clipped import calm
@@ -61,6 +62,14 @@ class Expanded:
 
     plate_cv: Floats
     report: GuardReport
+
+
+@dataclass(frozen=True)
+class _Plate:
+    """A plate, or a tile of one, on the device: int32 (h, w, C), and float32 (1, C, h, w); code values in LSB."""
+
+    codes: Tensor
+    plate_cv: Tensor
 
 
 class Expander:
@@ -179,56 +188,59 @@ class Expander:
                 raise
             raise _memory_shortage(codes.shape) from error
 
+    @torch.inference_mode()
     def _expand_tiled(self, codes: Codes, limits: Bins, tile: tuple[int, int]) -> Expanded:
         guard = Guard(limits, self.device, self._strength)
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
-        view = self._view(codes, limits)
         if len(pieces) == 1:
-            expanded_cv = self._expand_piece(codes, limits, guard, pieces[0], view).numpy()
+            plate = self._plate(codes)
+            view = self._view(plate, limits) if self._module.sees_afar else None
+            expanded_cv = self._expand_piece(plate, limits, guard, pieces[0], view).numpy()
         else:
+            view = self._view(self._plate(codes), limits) if self._module.sees_afar else None
             # Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit
             # value out of its bin, and white beyond white.
             expanded_cv = np.zeros(codes.shape, np.float32)
             for piece in pieces:
                 window = codes[piece.window]
-                moves_cv = self._expand_piece(window, limits, guard, piece, view).numpy() - window
+                inside_cv = self._expand_piece(self._plate(window), limits, guard, piece, view).numpy()
+                moves_cv = inside_cv - window
                 expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
             expanded_cv += codes
         moved = torch.from_numpy(np.abs(expanded_cv - middles(codes, limits.bits, limits.kind)))
         return Expanded(expanded_cv, guard.report(moved))
 
-    @torch.inference_mode()
-    def _view(self, codes: Codes, limits: Bins) -> View | None:
-        """See the whole frame from farther away, for models that gain by it."""
-        if not self._module.sees_afar:
-            return None
-        return view_of(self._plate_cv(codes), partial(self._estimate, limits=limits))
+    def _view(self, plate: _Plate, limits: Bins) -> View | None:
+        """See the whole frame from farther away."""
+        return view_of(plate.plate_cv, partial(self._estimate, limits=limits))
 
-    @torch.inference_mode()
     def _expand_piece(
-        self, codes: Codes, limits: Bins, guard: Guard, piece: Tile, view: View | None
+        self, plate: _Plate, limits: Bins, guard: Guard, piece: Tile, view: View | None
     ) -> Tensor:
-        """Expand one tile: (h, w, C) code values to guarded float32 (h, w, C) in LSB on the CPU."""
-        plate_cv = self._plate_cv(codes)
+        """Expand one tile to guarded float32 (h, w, C) in LSB on the CPU."""
+        plate_cv = plate.plate_cv
         estimate_cv = self._estimate(plate_cv, limits)
         if view is not None:
             estimate_cv = view.blended(plate_cv, estimate_cv, piece.rows.start, piece.columns.start)
         if self._post_smooth:
             estimate_cv = edge_gated_blur(estimate_cv, self._post_smooth)
         estimate_cv = calm(plate_cv[0], estimate_cv[0], limits)
-        integers = torch.from_numpy(codes.astype(np.int32)).to(self.device)
         try:
-            return guard(integers, estimate_cv.permute(1, 2, 0).contiguous()).cpu()
+            return guard(plate.codes, estimate_cv.permute(1, 2, 0)).contiguous().cpu()
         except GuardError as error:
             raise GuardError(
                 f"model {self.model_name}: {error}; nothing was written for this frame"
             ) from error
 
-    def _plate_cv(self, codes: Codes) -> Tensor:
-        """Return (h, w, C) code values as float32 (1, C, h, w) on the device."""
-        plate_codes = torch.from_numpy(codes.astype(np.int32)).to(self.device).permute(2, 0, 1)
-        return plate_codes[None].to(torch.float32, memory_format=torch.contiguous_format)
+    def _plate(self, codes: Codes) -> _Plate:
+        """Put (h, w, C) code values on the device."""
+        integers = torch.from_numpy(codes.astype(np.int32, order="C"))
+        if self.device.type == "cpu" and native.available():
+            return _Plate(integers, native.part_channels(integers))
+        integers = integers.to(self.device)
+        plate_cv = integers.permute(2, 0, 1)[None].to(torch.float32, memory_format=torch.contiguous_format)
+        return _Plate(integers, plate_cv)
 
     def _estimate(self, plate_cv: Tensor, limits: Bins) -> Tensor:
         """Run the model on (1, C, h, w) float32 code values; returns the same shape, in LSB, not clamped."""

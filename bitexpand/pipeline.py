@@ -40,8 +40,8 @@ _WRITERS = 2
 SIDE_BY_SIDE = 2
 SMALL_FRAME = 4 << 20  # pixels; up to here frames go side by side, in the memory that a large one takes
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
-_TRIM_EVERY = 8  # frames; costs less than 1 % of their time
-_KEPT_BLOCK = 64 << 20  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
+_TRIM_EVERY = 64  # frames; costs less than 1 % of their time
+_KEPT_BLOCK = 1 << 30  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
 
 
 def expand_sequence(job: Job) -> Iterator[FrameResult]:
@@ -123,7 +123,8 @@ def _flow(
             pixels = loaded.plate.codes[..., 0].size if loaded.plate else 0
             in_flight = 1 if pixels > _LARGE_FRAME else _WRITERS
             small = pixels <= min(SMALL_FRAME, _LARGE_FRAME)
-            if small and work.expander.device.type == "cpu" and work.expander.threads > 1:
+            several = len(plan.tasks) > 1 and work.expander.threads > 1
+            if small and several and work.expander.device.type == "cpu":
                 in_flight += SIDE_BY_SIDE - 1
                 expanding = expanders.submit(_expanded, work, loaded, writers)
             else:

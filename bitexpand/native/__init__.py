@@ -22,11 +22,13 @@ from bitexpand.native.library import (
     REFITS,
     Believe,
     Blend,
+    Clamp,
     Fit,
     Halve,
     Kernel,
     Look,
     LookAgain,
+    PartChannels,
     compiled,
     run,
 )
@@ -218,6 +220,45 @@ def halve(plate: Tensor) -> Tensor:
     result = plate.new_empty((1, channels, height // 2, width // 2))
     run("bitexpand_halve", Halve(plate.data_ptr(), result.data_ptr(), width), 0, channels * height)
     return result
+
+
+def part_channels(codes: Tensor) -> Tensor:
+    """Return (H, W, C) int32 code values, contiguous, as float32 (1, C, H, W)."""
+    assert codes.dtype == torch.int32
+    assert codes.is_contiguous()
+    height, width, channels = codes.shape
+    result = torch.empty((1, channels, height, width))
+    job = PartChannels(codes.data_ptr(), result.data_ptr(), height, width, channels)
+    run("bitexpand_part_channels", job, 0, height)
+    return result
+
+
+def clamp(codes: Tensor, estimate: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, int, int]:
+    """Put estimates into their bins.
+
+    Args:
+        codes: (H, W, C) int32 code values, contiguous, each of them below N.
+        estimate: same shape, float32, of any strides.
+        lower, upper: (N,) float32, the ends of each code value's bin.
+
+    Returns:
+        What lies within the bins, float32 (H, W, C), contiguous; how many samples did not; how many are not finite.
+    """
+    assert codes.dtype == torch.int32
+    assert codes.is_contiguous()
+    assert codes.shape == estimate.shape
+    assert not codes.numel() or 0 <= int(codes.min()) <= int(codes.max()) < len(lower) == len(upper)
+    assert estimate.dtype == lower.dtype == upper.dtype == torch.float32
+    height, width, channels = codes.shape
+    result = torch.empty(codes.shape)
+    counts = torch.zeros((2, height), dtype=torch.int32)
+    job = Clamp(
+        *(t.data_ptr() for t in (codes, estimate, lower.contiguous(), upper.contiguous(), result, *counts)),
+        *(*estimate.stride(), width, channels),
+    )
+    run("bitexpand_clamp", job, 0, height)
+    outside, not_finite = (int(count) for count in counts.sum(1))
+    return result, outside, not_finite
 
 
 def _cell_by_cell(told: Tensor) -> Tensor:

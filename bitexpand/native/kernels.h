@@ -158,19 +158,60 @@ INLINE Words to_bfloat16(Vector value) {  // to the nearest, ties to even
     return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 
-// The planar rows of all channels to cells whose channels lie side by side.
+typedef double Pairs __attribute__((vector_size(4 * LANES)));  // of samples
+
+// Pair k of vector i to pair i of vector k.
+INLINE void transpose(Pairs (&v)[8]) {
+    for (int i = 0; i < 8; i += 2) {
+        const Pairs a = v[i], b = v[i + 1];
+        v[i] = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
+        v[i + 1] = __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 8; i += i % 4 == 1 ? 3 : 1) {
+        const Pairs a = v[i], b = v[i + 2];
+        v[i] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+        v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (int i = 0; i < 4; i++) {
+        const Pairs a = v[i], b = v[i + 4];
+        v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+        v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+
+// The planar rows of all channels to cells whose channels lie side by side: LANES of them at a time, LANES words of each.
 INLINE void write_cells(const float *planar, int channels, int cells, void *to, bool narrow) {
     uint32_t *words = static_cast<uint32_t *>(to);
     const int words_a_cell = narrow ? channels / 2 : channels;
     for (int cell = 0; cell < cells; cell += LANES)
-        for (int word = 0; word < words_a_cell; word++) {
-            Words column;
-            if (narrow) {
-                const float *low = planar + (size_t)(2 * word) * cells + cell;
-                column = to_bfloat16(load(low)) | to_bfloat16(load(low + cells)) << 16;
-            } else
-                column = (Words)load(planar + (size_t)word * cells + cell);
-            for (int lane = 0; lane < LANES; lane++) words[(size_t)(cell + lane) * words_a_cell + word] = column[lane];
+        for (int first = 0; first < words_a_cell; first += LANES) {
+            const int count = words_a_cell - first < LANES ? words_a_cell - first : LANES;
+            Pairs sides[2][8] = {};  // the first eight cells, and the others
+            for (int pair = 0; 2 * pair < count; pair++) {
+                Words column[2];
+                for (int k = 0; k < 2; k++) {
+                    const int word = first + 2 * pair + k;
+                    if (narrow) {
+                        const float *low = planar + (size_t)(2 * word) * cells + cell;
+                        column[k] = to_bfloat16(load(low)) | to_bfloat16(load(low + cells)) << 16;
+                    } else
+                        column[k] = (Words)load(planar + (size_t)word * cells + cell);
+                }
+                sides[0][pair] = (Pairs)__builtin_shufflevector(column[0], column[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
+                                                                6, 22, 7, 23);
+                sides[1][pair] = (Pairs)__builtin_shufflevector(column[0], column[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                                                29, 14, 30, 15, 31);
+            }
+            for (int side = 0; side < 2; side++) {
+                transpose(sides[side]);
+                for (int c = 0; c < 8; c++) {
+                    uint32_t *place = words + (size_t)(cell + 8 * side + c) * words_a_cell + first;
+                    if (count == LANES)
+                        store(reinterpret_cast<float *>(place), (Vector)sides[side][c]);
+                    else
+                        memcpy(place, &sides[side][c], count * sizeof *place);
+                }
+            }
         }
 }
 
@@ -249,13 +290,21 @@ static bool look(const Look &job, int top, int bottom) {
 #endif
 }
 
-// What the head tells of cells, `each` numbers of each, to two planar rows of pixels.
+// What the head tells of cells, a multiple of eight, `each` numbers of each, to two planar rows of pixels.
 INLINE void spread(const float *told, int channels, int each, int cells, float *rows, size_t stride) {
-    for (int cell = 0; cell < cells; cell++, told += each)
-        for (int channel = 0; channel < channels; channel++)
-            for (int y = 0; y < 2; y++)
-                memcpy(rows + (2 * (size_t)channel + y) * stride + 2 * cell, told + 4 * channel + 2 * y,
-                       2 * sizeof(float));
+    const int columns = 2 * channels, whole = each / LANES * 8;  // pairs of pixels; those in whole vectors
+    for (int cell = 0; cell < cells; cell += 8, told += 8 * each) {
+        for (int column = 0; column < columns && column < whole; column += 8) {
+            Pairs pairs[8];
+            for (int c = 0; c < 8; c++) pairs[c] = (Pairs)load(told + c * each + 2 * column);
+            transpose(pairs);
+            for (int k = 0; k < 8 && column + k < columns; k++)
+                store(rows + (column + k) * stride + 2 * cell, (Vector)pairs[k]);
+        }
+        for (int column = whole; column < columns; column++)
+            for (int c = 0; c < 8; c++)
+                memcpy(rows + column * stride + 2 * (cell + c), told + c * each + 2 * column, 2 * sizeof(float));
+    }
 }
 
 #ifdef HAS_BFLOAT16
@@ -525,6 +574,43 @@ static bool correct(const Correct &job, int top, int bottom) {
                 sum += *reinterpret_cast<const Four *>(around[tap / 3] + (cell + tap % 3) * TAPS + 3 * tap);
             for (int channel = 0; channel < 3; channel++) to[channel * cells + cell] = sum[channel];
         }
+    }
+    return true;
+}
+
+// Codes whose channels lie side by side to a plane of floats for each channel.
+static bool part_channels(const PartChannels &job, int top, int bottom) {
+    const size_t pixels = (size_t)job.height * job.width;
+    for (int channel = 0; channel < job.channels; channel++)
+        for (int y = top; y < bottom; y++) {
+            const int32_t *codes = job.codes + (size_t)y * job.width * job.channels + channel;
+            float *to = job.to + channel * pixels + (size_t)y * job.width;
+            if (job.channels == 3)
+                for (int x = 0; x < job.width; x++) to[x] = (float)codes[3 * x];
+            else
+                for (int x = 0; x < job.width; x++) to[x] = (float)codes[(size_t)job.channels * x];
+        }
+    return true;
+}
+
+// guard.Guard: estimates into their bins, and how many of each row lay outside or are no numbers.
+static bool clamp(const Clamp &job, int top, int bottom) {
+    for (int y = top; y < bottom; y++) {
+        int outside = 0, not_finite = 0;
+        for (int channel = 0; channel < job.channels; channel++) {
+            const size_t at = (size_t)y * job.width * job.channels + channel;
+            const float *estimate = job.estimate + y * job.pitch + channel * job.stride;
+            for (int x = 0; x < job.width; x++) {
+                const size_t n = at + (size_t)x * job.channels;
+                const float value = estimate[x * job.step];
+                const float lower = job.lower[job.codes[n]], upper = job.upper[job.codes[n]];
+                outside += (value < lower) | (value > upper);
+                not_finite += !(value - value == 0);
+                const float above = value > lower ? value : lower;
+                job.to[n] = above < upper ? above : upper;
+            }
+        }
+        job.outside[y] = outside, job.not_finite[y] = not_finite;
     }
     return true;
 }

@@ -106,6 +106,28 @@ class Halve(ctypes.Structure):
     _fields_ = (("from", c_void_p), ("to", c_void_p), ("width", c_int32))
 
 
+class PartChannels(ctypes.Structure):
+    """The job of :func:`bitexpand.native.part_channels`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("codes", "to")),
+        *((name, c_int32) for name in ("height", "width", "channels")),
+    )
+
+
+class Clamp(ctypes.Structure):
+    """The job of :func:`bitexpand.native.clamp`."""
+
+    _fields_ = (
+        *(
+            (name, c_void_p)
+            for name in ("codes", "estimate", "lower", "upper", "to", "outside", "not_finite")
+        ),
+        *((name, c_int64) for name in ("pitch", "step", "stride")),
+        *((name, c_int32) for name in ("width", "channels")),
+    )
+
+
 @functools.cache
 def compiled() -> ctypes.CDLL | None:
     """Return the compiled steps, or None where they are not, or not from these sources."""
@@ -121,6 +143,8 @@ def compiled() -> ctypes.CDLL | None:
         ("bitexpand_correct", Correct),
         ("bitexpand_blend", Blend),
         ("bitexpand_halve", Halve),
+        ("bitexpand_part_channels", PartChannels),
+        ("bitexpand_clamp", Clamp),
     ):
         step = getattr(loaded, name)
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int

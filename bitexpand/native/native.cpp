@@ -95,6 +95,22 @@ struct Halve {
     int32_t width;
 };
 
+struct PartChannels {
+    const int32_t *codes;
+    float *to;
+    int32_t height, width, channels;
+};
+
+// The estimate's samples lie `pitch` apart from row to row, `step` within a row, `stride` from channel to channel.
+struct Clamp {
+    const int32_t *codes;
+    const float *estimate, *lower, *upper;
+    float *to;
+    int32_t *outside, *not_finite;
+    int64_t pitch, step, stride;
+    int32_t width, channels;
+};
+
 // Memory for a few rows.
 class Buffer {
   public:
@@ -185,6 +201,8 @@ STEP(bitexpand_look_again, LookAgain, look_again)
 STEP(bitexpand_correct, Correct, correct)
 STEP(bitexpand_blend, Blend, blend)
 STEP(bitexpand_halve, Halve, halve)
+STEP(bitexpand_part_channels, PartChannels, part_channels)
+STEP(bitexpand_clamp, Clamp, clamp)
 #ifdef SEVERAL
 #undef STEPS
 #define STEPS(step) {nullptr, nullptr, nullptr, avx512_bf16::step}

@@ -94,25 +94,17 @@ def _is_traced() -> bool:
 
 def _share(plate_cv: Tensor) -> Tensor:
     """Return 1 for cells far from any step of their channel, and 0 within two cells of one: (1, C, h, w)."""
-    cells = _whole_cells(plate_cv)
-    highest, lowest = _largest(cells, torch.maximum), _largest(cells, torch.minimum)
+    if plate_cv.device.type == "cpu" and not _is_traced() and native.available():
+        highest, lowest = native.extremes(plate_cv)
+    else:
+        cells = _whole_cells(plate_cv)
+        highest, lowest = F.max_pool2d(cells, CELL), -F.max_pool2d(-cells, CELL)
     near = _grown((_grown(highest) + _grown(-lowest) > 0).to(plate_cv.dtype))
     return 1 - (near + _grown(near)) / 2
 
 
-def _largest(plate_cv: Tensor, larger: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return the largest, or whatever ``larger`` keeps, of the samples in every cell.
-
-    What PyTorch has for it looks for where they are, too, and takes five times as long.
-    """
-    for _ in range(2):  # of every CELL rows, then of as many columns
-        pairs = larger(plate_cv[..., ::2, :], plate_cv[..., 1::2, :])
-        plate_cv = larger(pairs[..., ::2, :], pairs[..., 1::2, :]).transpose(-1, -2)
-    return plate_cv
-
-
 def _grown(cells: Tensor) -> Tensor:
-    """Return the largest of each cell and the eight around it."""
+    """Return the largest of each cell and the eight around it, more quickly than max pooling."""
     cells = F.pad(cells, (1, 1, 1, 1), mode="replicate")
     for _ in range(2):  # along columns, then along rows
         outer = torch.maximum(cells[..., 2:, :], cells[..., :-2, :])

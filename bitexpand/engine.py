@@ -208,8 +208,9 @@ class Expander:
                 moves_cv = inside_cv - window
                 expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
             expanded_cv += codes
-        moved = torch.from_numpy(np.abs(expanded_cv - middles(codes, limits.bits, limits.kind)))
-        return Expanded(expanded_cv, guard.report(moved))
+        moved = middles(codes, limits.bits, limits.kind)
+        np.subtract(expanded_cv, moved, out=moved)
+        return Expanded(expanded_cv, guard.report(torch.from_numpy(np.abs(moved, out=moved))))
 
     def _view(self, plate: _Plate, limits: Bins) -> View | None:
         """See the whole frame from farther away."""

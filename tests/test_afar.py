@@ -114,11 +114,9 @@ def test_compiled_it_is_the_same(seed: int, top: int, left: int, height: int, wi
 
 @quick
 @given(st.integers(0, 999), st.integers(1, 90), st.integers(1, 90))
-def test_extremes_and_growth_are_those_of_max_pooling(seed: int, height: int, width: int) -> None:
-    plate_cv = torch.rand(1, 3, 4 * height, 4 * width, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(afar._largest(plate_cv, torch.maximum), F.max_pool2d(plate_cv, 4))
-    assert torch.equal(afar._largest(plate_cv, torch.minimum), -F.max_pool2d(-plate_cv, 4))
-    assert torch.equal(afar._grown(plate_cv), F.max_pool2d(plate_cv, 3, 1, 1))
+def test_growth_is_that_of_max_pooling(seed: int, height: int, width: int) -> None:
+    cells = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(afar._grown(cells), F.max_pool2d(cells, 3, 1, 1))
 
 
 class Afar(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bitexpand import native
 from bitexpand.code_values import Bins, Storage, bins, peak
 from bitexpand.errors import GuardError, UsageError
 from bitexpand.guard import Guard
@@ -49,6 +50,22 @@ def test_what_leaves_is_inside_its_bin(limits: Bins, seed: int, spread: float) -
     assert (guarded_cv <= limits.upper[codes.numpy()]).all()
     assert guarded_cv.min() >= 0
     assert guarded_cv.max() <= peak(limits.bits)
+
+
+@pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler")
+@quick
+@given(limits(), st.integers(0, 2**32), st.sampled_from([0.2, 1.0, 1e6, 1e37]), st.booleans())
+def test_compiled_it_is_the_same_to_the_bit(limits: Bins, seed: int, spread: float, planar: bool) -> None:
+    codes, estimate_cv = samples(limits.bits, seed, spread)
+    if planar:  # as the engine has it
+        estimate_cv = estimate_cv.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    guards = [Guard(limits, CPU) for _ in range(2)]
+    guarded_cv = guards[0](codes, estimate_cv)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        assert torch.equal(guards[1](codes, estimate_cv), guarded_cv)
+    moved = (guarded_cv - codes).abs()
+    assert guards[0].report(moved) == guards[1].report(moved)
 
 
 @quick

@@ -169,6 +169,23 @@ def test_means_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
     torch.testing.assert_close(native.halve(plate), F.avg_pool2d(plate, 2))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 40))
+def test_extremes_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
+    plate = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    largest, smallest = native.extremes(plate)
+    assert torch.equal(largest, F.max_pool2d(plate, 4, ceil_mode=True))
+    assert torch.equal(smallest, -F.max_pool2d(-plate, 4, ceil_mode=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))
+def test_channels_are_parted(seed: int, height: int, width: int, channels: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, 4096, (height, width, channels), generator=random).int()
+    assert torch.equal(native.part_channels(codes), codes.permute(2, 0, 1)[None].float())
+
+
 def test_two_threads_may_use_them_at_once() -> None:
     model, plates = wild_model(4), [wild_plate(seed, 128, 128) for seed in range(2)]
     with torch.inference_mode():

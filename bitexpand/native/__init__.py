@@ -23,6 +23,7 @@ from bitexpand.native.library import (
     Believe,
     Blend,
     Clamp,
+    Extremes,
     Fit,
     Halve,
     Kernel,
@@ -210,6 +211,24 @@ def blend(plate: Tensor, estimate: Tensor, share: Tensor, moves: Tensor, top: in
     )
     run("bitexpand_blend", job, 0, height)
     return estimate
+
+
+def extremes(plate: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest and the smallest sample of each cell of 4 px, of a cell at the border of what there is.
+
+    Args:
+        plate: (1, C, H, W) float32.
+
+    Returns:
+        Two of (1, C, ceil(H / 4), ceil(W / 4)) float32.
+    """
+    plate = _planar(plate)
+    _, channels, height, width = plate.shape
+    rows, columns = -(-height // 4), -(-width // 4)
+    largest, smallest = plate.new_empty((2, 1, channels, rows, columns))
+    job = Extremes(plate.data_ptr(), largest.data_ptr(), smallest.data_ptr(), height, width)
+    run("bitexpand_extremes", job, 0, channels * rows)
+    return largest, smallest
 
 
 def halve(plate: Tensor) -> Tensor:

@@ -614,3 +614,35 @@ static bool clamp(const Clamp &job, int top, int bottom) {
     }
     return true;
 }
+
+// The largest and the smallest sample of each cell of FAR_CELL pixels, what is beyond the border left out.
+static bool extremes(const Extremes &job, int top, int bottom) {
+    const int columns = (job.width + FAR_CELL - 1) / FAR_CELL;
+    Buffer buffer(2 * (size_t)job.width);
+    if (!buffer.is_there()) return false;
+    float *largest = buffer.take(job.width), *smallest = buffer.take(job.width);
+    for (int row = top; row < bottom; row++) {
+        const int rows = (job.height + FAR_CELL - 1) / FAR_CELL, plane = row / rows, y = row % rows * FAR_CELL;
+        const float *from = job.plate + ((size_t)plane * job.height + y) * job.width;
+        const int count = job.height - y < FAR_CELL ? job.height - y : FAR_CELL;
+        for (int x = 0; x < job.width; x++) {
+            float high = from[x], low = from[x];
+            for (int k = 1; k < count; k++) {
+                const float value = from[(size_t)k * job.width + x];
+                high = value > high ? value : high;
+                low = value < low ? value : low;
+            }
+            largest[x] = high, smallest[x] = low;
+        }
+        for (int cell = 0; cell < columns; cell++) {
+            float high = largest[FAR_CELL * cell], low = smallest[FAR_CELL * cell];
+            for (int x = FAR_CELL * cell + 1; x < FAR_CELL * (cell + 1) && x < job.width; x++) {
+                high = larger_of(high, largest[x]);
+                low = -larger_of(-low, -smallest[x]);
+            }
+            job.largest[(size_t)row * columns + cell] = high;
+            job.smallest[(size_t)row * columns + cell] = low;
+        }
+    }
+    return true;
+}

@@ -128,6 +128,15 @@ class Clamp(ctypes.Structure):
     )
 
 
+class Extremes(ctypes.Structure):
+    """The job of :func:`bitexpand.native.extremes`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("plate", "largest", "smallest")),
+        *((name, c_int32) for name in ("height", "width")),
+    )
+
+
 @functools.cache
 def compiled() -> ctypes.CDLL | None:
     """Return the compiled steps, or None where they are not, or not from these sources."""
@@ -145,6 +154,7 @@ def compiled() -> ctypes.CDLL | None:
         ("bitexpand_halve", Halve),
         ("bitexpand_part_channels", PartChannels),
         ("bitexpand_clamp", Clamp),
+        ("bitexpand_extremes", Extremes),
     ):
         step = getattr(loaded, name)
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int

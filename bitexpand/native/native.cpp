@@ -111,6 +111,12 @@ struct Clamp {
     int32_t width, channels;
 };
 
+struct Extremes {
+    const float *plate;
+    float *largest, *smallest;
+    int32_t height, width;
+};
+
 // Memory for a few rows.
 class Buffer {
   public:
@@ -203,6 +209,7 @@ STEP(bitexpand_blend, Blend, blend)
 STEP(bitexpand_halve, Halve, halve)
 STEP(bitexpand_part_channels, PartChannels, part_channels)
 STEP(bitexpand_clamp, Clamp, clamp)
+STEP(bitexpand_extremes, Extremes, extremes)
 #ifdef SEVERAL
 #undef STEPS
 #define STEPS(step) {nullptr, nullptr, nullptr, avx512_bf16::step}

@@ -11,6 +11,7 @@ from benchmarks.speed.figures import Figure, Size
 from benchmarks.speed.plates import plate_codes
 from bitexpand.code_values import bins
 from bitexpand.errors import UsageError
+from bitexpand.pipeline import keep_freed_memory
 
 SIZES: tuple[Size, ...] = ((960, 540), (1920, 1080), (4096, 2160), (7680, 4320))  # 0.5 to 33 megapixels
 TILED: Size = (2048, 1152)
@@ -25,6 +26,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
 
 def _cost(bench: Bench, model: str) -> Iterator[Figure]:
+    keep_freed_memory()  # as the command line does
     expander, limits = bench.expander(model), bins(8)
     costs = []
     for width, height in SIZES:

@@ -43,6 +43,7 @@ Kernel: TypeAlias = Sequence[Sequence[float]]
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
 FIT_GAIN = 2.0  # local fits differ from the plate by fractions of an LSB
+NATIVE_BYTES_PER_PIXEL = 140  # in bfloat16 with compiled steps, and with what the engine makes beside
 NARROW_LEVELS = 2  # finest ones, whose numbers may be narrow throughout
 STRIP_STEP = 16  # rows; no less, as the filters reach into the next strip and no further
 START_LOGIT = -2.0  # hardly a second look
@@ -453,6 +454,7 @@ class Pyramid(PlateModel):
                 block.use_compiled()
             if self._has_native_shape and native.NarrowLayer.takes(self.stem):
                 self._narrow_stem = native.NarrowLayer(self.stem)
+                self.bytes_per_pixel = NATIVE_BYTES_PER_PIXEL
 
     def _start_as_identity(self) -> None:
         """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""

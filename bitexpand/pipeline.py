@@ -173,7 +173,7 @@ def _result(task: Task, expanding: Future[Future[FrameResult]], uniform: bool) -
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory be used again as it is: to clear it anew took a tenth of a frame's time, and more of large ones."""
+    """Let freed memory be used again as it is: to clear it anew took a tenth of a frame's time."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             mmap_threshold, trim_threshold = -3, -1  # of glibc's mallopt

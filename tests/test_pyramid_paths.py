@@ -11,7 +11,8 @@ from benchmarks.quality.plates import ACESCCT, cg_trials
 from benchmarks.quality.trial import Trial
 from bitexpand import native
 from bitexpand.models import registry
-from bitexpand.models.pyramid import Pyramid, PyramidConfig, pixel_shuffle, pixel_unshuffle
+from bitexpand.models.layout import pixel_shuffle, pixel_unshuffle
+from bitexpand.models.pyramid import Pyramid, PyramidConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

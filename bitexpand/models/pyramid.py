@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +36,8 @@ from bitexpand.models.base import (
     full_precision,
 )
 from bitexpand.models.belief import START_LOG_SCALE, posterior_mean, scale_of, where_bins_meet
-
-Kernel: TypeAlias = Sequence[Sequence[float]]
+from bitexpand.models.fits import Kernel, correlate_bowl, quadratic_fit_kernel
+from bitexpand.models.layout import channels_last, is_plain, pixel_shuffle, pixel_unshuffle, planar
 
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
@@ -189,7 +188,7 @@ class Pyramid(PlateModel):
         """Tell whether what is done at full size can be left to :mod:`bitexpand.native`."""
         return (
             self._has_native_shape
-            and _is_plain(plate)
+            and is_plain(plate)
             and len(plate) == 1
             and not any(side % self.multiple for side in plate.shape[2:])
             and plate.dtype == torch.float32
@@ -286,7 +285,7 @@ class Pyramid(PlateModel):
                 octaves = octaves + math.log2(half_width / HALF_BIN)
             features.append(octaves)
         dtype = self.stem.weight.dtype
-        return *fits, _channels_last(torch.cat([part.to(dtype) for part in features], 1))
+        return *fits, channels_last(torch.cat([part.to(dtype) for part in features], 1))
 
     def _seen(self, features: Tensor) -> Tensor:
         """Run the first convolution."""
@@ -306,7 +305,7 @@ class Pyramid(PlateModel):
         for level, block in enumerate(self.encoder):
             if level > 0:
                 pooled = F.avg_pool2d(x, 2, ceil_mode=True)
-                joined = torch.cat([pooled, _channels_last(bands[level].to(pooled.dtype))], 1)
+                joined = torch.cat([pooled, channels_last(bands[level].to(pooled.dtype))], 1)
                 x = F.relu(_run(self.down[level - 1], joined), inplace=True)
             x = block(x)
             skips.append(x)
@@ -321,7 +320,7 @@ class Pyramid(PlateModel):
     def _correct(self, level: int, x: Tensor) -> Tensor:
         """Return what is added to the cell means of a level."""
         layer = self.correction[level]
-        if isinstance(layer, nn.Conv2d) and len(x) == 1 and _is_plain(x) and native.available():
+        if isinstance(layer, nn.Conv2d) and len(x) == 1 and is_plain(x) and native.available():
             x = x.to(layer.weight.dtype)
             if native.can_correct(x):
                 return native.correct(x, layer)
@@ -491,97 +490,13 @@ class ResidualBlock(nn.Module):
             x: (N, C, H, W).
             coarser: half as large; what is upsampled and added first.
         """
-        is_compiled = self.compiled and len(x) == 1 and _is_plain(x) and native.available()
+        is_compiled = self.compiled and len(x) == 1 and is_plain(x) and native.available()
         if coarser is not None and (not is_compiled or x.dtype == torch.float32):
             x, coarser = _upsample(coarser, x).add_(x), None
         if self.compiled and is_compiled:
             return self.compiled(x, coarser)
         change = _run(self.second, F.relu(_run(self.first, x), inplace=True))
         return change.add_(x) if change.dtype == x.dtype else x + change
-
-
-def quadratic_fit_kernel(size: int) -> Kernel:
-    """Weights that evaluate a least-squares quadratic surface at the centre of its window.
-
-    A two-dimensional Savitzky-Golay smoothing filter (Savitzky & Golay 1964): exact on every quadratic, so a
-    ramp passes unchanged however steep it is.
-
-    Args:
-        size: odd window size, at least 3.
-
-    Returns:
-        ``size`` rows of ``size`` weights that sum to 1.
-    """
-    offsets = range(-(size // 2), size // 2 + 1)
-    monomials = torch.tensor(
-        [[1, x, y, x * x, x * y, y * y] for y in offsets for x in offsets], dtype=torch.float64, device="cpu"
-    )
-    weights = torch.linalg.pinv(monomials)[0].reshape(size, size)
-    return tuple(tuple(row) for row in weights.tolist())
-
-
-def correlate(plate: Tensor, kernel: Kernel) -> Tensor:
-    """Filter each channel by itself, the border repeated.
-
-    Sums shifted copies, tap by tap: on three channels ten times faster than a convolution on CPUs, and no
-    convolution on a GPU will round a plate's code values to TF32's 11 bits.
-
-    Args:
-        plate: (N, C, H, W) float32, any space and units.
-        kernel: rows of weights, an odd number of rows and columns.
-
-    Returns:
-        (N, C, H, W) float32.
-    """
-    up, left = len(kernel) // 2, len(kernel[0]) // 2
-    return correlate_inside(F.pad(plate, (left, left, up, up), mode="replicate"), kernel)
-
-
-def correlate_inside(plate: Tensor, kernel: Kernel) -> Tensor:
-    """As :func:`correlate`, where the whole kernel lies in the plate: the result is smaller by its size less 1."""
-    height, width = plate.shape[-2] - len(kernel) + 1, plate.shape[-1] - len(kernel[0]) + 1
-    total = plate[..., :height, :width] * kernel[0][0]
-    for y, row in enumerate(kernel):
-        for x, weight in enumerate(row):
-            if x or y:
-                total.add_(plate[..., y : y + height, x : x + width], alpha=weight)
-    return total
-
-
-def correlate_bowl(plate: Tensor, kernel: Kernel) -> Tensor:
-    """As :func:`correlate_inside` with a kernel of the form f(x) + g(y), in four sums along rows and columns.
-
-    That is what :func:`quadratic_fit_kernel` gives; 7x7 weights take 28 taps so.
-    """
-    size, centre = len(kernel), len(kernel) // 2
-    bend = tuple((row[centre] - kernel[centre][centre],) for row in kernel)
-    along = correlate_inside(plate, (kernel[centre],))
-    total = correlate_inside(plate, ((1.0,) * size,))
-    return correlate_inside(along, ((1.0,),) * size) + correlate_inside(total, bend)
-
-
-def pixel_shuffle(cells: Tensor, factor: int) -> Tensor:
-    """As :func:`torch.nn.functional.pixel_shuffle`, seven times faster for a factor of 2 on CPUs.
-
-    The real and imaginary parts of complex numbers lie side by side in memory, as the pixels of a cell do.
-    """
-    if factor != 2 or not _is_plain(cells):
-        return F.pixel_shuffle(cells, factor)
-    batch, channels, height, width = cells.shape
-    parts = cells.reshape(batch, channels // 4, 2, 2, height, width)
-    pairs = cells.new_empty((batch, channels // 4, height, 2, width), dtype=torch.complex64)
-    torch.complex(parts[:, :, :, 0], parts[:, :, :, 1], out=pairs.transpose(2, 3))
-    return torch.view_as_real(pairs).view(batch, channels // 4, 2 * height, 2 * width)
-
-
-def pixel_unshuffle(plate: Tensor, factor: int) -> Tensor:
-    """As :func:`torch.nn.functional.pixel_unshuffle`, four times faster for a factor of 2 on CPUs."""
-    if factor != 2 or not _is_plain(plate):
-        return F.pixel_unshuffle(plate, factor)
-    batch, channels, height, width = plate.shape
-    cells = plate.contiguous().view(batch, channels, height // 2, 2, width // 2, 2)
-    pairs = torch.view_as_complex(cells).transpose(2, 3)
-    return torch.stack([pairs.real, pairs.imag], 3).view(batch, channels * 4, height // 2, width // 2)
 
 
 def soft_limit(difference: Tensor, limit: float) -> Tensor:
@@ -653,7 +568,7 @@ def _run(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Run a 1x1 convolution over channels that lie side by side, as a product of matrices."""
-    if len(x) > 1 or layer.bias is None or not _is_plain(x):
+    if len(x) > 1 or layer.bias is None or not is_plain(x):
         return _run(layer, x)
     pixels = x[0].permute(1, 2, 0).flatten(0, 1)
     result = torch.addmm(layer.bias, pixels, layer.weight.flatten(1).t())
@@ -662,7 +577,7 @@ def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _per_pixel(cells: Tensor, factor: int) -> Tensor:
     """Spread what is told of cells over pixels, float32: (N, C factor^2, h, w) to (N, C, h factor, w factor)."""
-    return pixel_shuffle(_planar(cells).float(), factor)
+    return pixel_shuffle(planar(cells).float(), factor)
 
 
 def _limited(candidate: Tensor, half_width: float | Tensor) -> Tensor:
@@ -672,24 +587,3 @@ def _limited(candidate: Tensor, half_width: float | Tensor) -> Tensor:
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Tell whether this is inference on the CPU, where a few copies are worth doing in unusual ways."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """Lay the channels of a pixel side by side, a third faster for convolutions on CPUs."""
-    if len(x) > 1 or not _is_plain(x):
-        return x.contiguous(memory_format=torch.channels_last)
-    # the same copy as of a matrix, which is three times as quick
-    rows = x[0].flatten(1).t().contiguous()
-    return rows.view(1, *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-
-
-def _planar(x: Tensor) -> Tensor:
-    """Undo :func:`_channels_last`."""
-    if len(x) > 1 or not _is_plain(x):
-        return x.contiguous()
-    return x[0].permute(1, 2, 0).flatten(0, 1).t().contiguous().view(x.shape)

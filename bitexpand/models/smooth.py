@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitexpand.models.base import ModelConfig, PlateModel, Units, check_integer, full_precision
-from bitexpand.models.pyramid import correlate, quadratic_fit_kernel
+from bitexpand.models.fits import correlate, quadratic_fit_kernel
 
 HALF_BIN = 0.5  # LSB
 BIN_DEVIATION = math.sqrt(1 / 12)  # LSB: of a value uniform in its bin

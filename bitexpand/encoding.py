@@ -44,6 +44,7 @@ _ADVICE: dict[Storage, str] = {
 _RETREAT = (0.75, 0.5, 0.25, 0.0)  # shares of the move that a sample falls back to, in turn
 _BOUND_TOLERANCE = 1e-2  # LSB: what colour conversions there and back may add to a bound that is not the bin
 _READER_SLACK = np.float32(1e-3)  # share of a move: what the arithmetic of other readers may add to it
+_CLEAR = 2e-3  # LSB inside of a bin's end, where no rounding of float32 can tell otherwise
 _OPEN_BIN = 1.0  # LSB: how far they may carry black and white, whose bins are open, out of the range
 
 
@@ -131,10 +132,13 @@ class Encoding:
         mismatched, not_finite, largest = 0, 0, 0.0
         for rows in _bands(codes.shape[0]):
             decoded_cv = self.decode(pixels[rows])
-            mismatched += int(self._broken(decoded_cv, codes[rows]).sum())
-            not_finite += int((~np.isfinite(pixels[rows])).sum())
-            moved = np.abs(decoded_cv - self._middles(codes[rows]))
-            largest = max(largest, float(moved[np.isfinite(moved)].max(initial=0)))
+            moved = self._moved(decoded_cv, codes[rows])
+            mismatched += int(self._broken(decoded_cv, codes[rows], moved).sum())
+            most = float(moved.max(initial=0))
+            if self.conversion or not np.isfinite(most):  # it can hide what is not finite
+                not_finite += int((~np.isfinite(pixels[rows])).sum())
+                most = float(moved[np.isfinite(moved)].max(initial=0))
+            largest = max(largest, most)
         return Faults(pixels.size, mismatched, not_finite, largest)
 
     def channels(self, channels: int) -> int:
@@ -173,7 +177,7 @@ class Encoding:
     def _broken_pixels(self, pixels: Pixels, codes: Codes) -> npt.NDArray[np.bool_]:
         decoded_cv = self.decode(pixels)
         decoded_cv += _READER_SLACK * (decoded_cv - self._middles(codes))
-        broken = self._broken(decoded_cv, codes)
+        broken = self._broken(decoded_cv, codes, self._moved(decoded_cv, codes))
         if (
             self.conversion
         ):  # Inf, from an overflow of half, can decode to a value that clips into the top bin
@@ -183,14 +187,28 @@ class Encoding:
             return np.zeros(broken.shape[:2], np.bool_)
         return np.any(broken, axis=2)
 
-    def _broken(self, decoded_cv: Floats, codes: Codes) -> npt.NDArray[np.bool_]:
+    def _moved(self, decoded_cv: Floats, codes: Codes) -> Floats:
+        moved = decoded_cv - self._middles(codes)
+        return np.abs(moved, out=moved)
+
+    def _broken(self, decoded_cv: Floats, codes: Codes, moved: Floats) -> npt.NDArray[np.bool_]:
+        """Tell which samples break the promise; ``moved`` is how far each is from its bin's middle, in LSB."""
+        broken = np.logical_not(moved < min(self.bound, HALF_BIN) - _CLEAR)  # NaN may be
+        doubtful = np.flatnonzero(broken)  # only these are worth a closer look
+        if doubtful.size:
+            codes = np.broadcast_to(codes, broken.shape)  # a grey source may have become three channels
+            broken.reshape(-1)[doubtful] = self._breaks(
+                decoded_cv.reshape(-1)[doubtful], codes.reshape(-1)[doubtful], moved.reshape(-1)[doubtful]
+            )
+        return broken
+
+    def _breaks(self, decoded_cv: Floats, codes: Codes, moved: Floats) -> npt.NDArray[np.bool_]:
         reach = _OPEN_BIN if self.bound == HALF_BIN else self.bound + _BOUND_TOLERANCE
-        middles_cv = self._middles(codes)
-        within = np.less_equal(np.abs(decoded_cv - middles_cv), reach)  # NaN is not within anything
+        within = np.less_equal(moved, reach)  # NaN is not within anything
         if self.bound <= HALF_BIN:
             clipped_cv = np.clip(decoded_cv, 0, peak(self.bits))
             if self.kind.middle:  # rounding down is rounding half a step further down
-                np.subtract(clipped_cv, middles_cv - codes, out=clipped_cv)
+                np.subtract(clipped_cv, self._middles(codes) - codes, out=clipped_cv)
             within &= np.equal(requantise(clipped_cv), codes)
         return np.logical_not(within)
 

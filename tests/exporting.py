@@ -24,9 +24,14 @@ SMALL: dict[str, PlateModel] = {
     "smooth": Smooth(SmoothConfig(levels=1, iterations=1)),
     "unet": UNet(UNetConfig(channels=2)),
     "transposed": UNet(UNetConfig(channels=2, upsampling="transposed")),
+    "believing unet": UNet(UNetConfig(channels=2, scales=2, posterior=True)),
     "dequant": DequantUNet(DequantConfig(channels=(4, 4), scales=2)),
+    "believing dequant": DequantUNet(DequantConfig(channels=(4, 4), scales=2, posterior=True)),
     "convnext": ConvNextUNet(
         ConvNextConfig(channels=(8, 8), blocks=(1, 1), attention=1, heads=2, scales=2, window=3)
+    ),
+    "believing convnext": ConvNextUNet(
+        ConvNextConfig((8, 8), blocks=(1, 1), attention=1, heads=2, scales=2, window=3, posterior=True)
     ),
 }
 

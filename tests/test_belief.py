@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitexpand.models.belief import posterior_mean, where_bins_meet
+from bitexpand.models.belief import LOG_SCALE, belief_head, posterior_mean, scale_of, where_bins_meet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 quick = settings(deadline=None, max_examples=60)
@@ -74,6 +74,24 @@ def test_training_gets_a_finite_gradient_from_every_belief(mean: float, scale: f
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
         assert parameter.grad.abs().max() < 100
+
+
+@quick
+@given(st.floats(-99, 99, width=32), st.sampled_from([0.5, 1.0, 4.0]))
+def test_a_scale_counts_in_widths_of_the_bin_and_stays_in_range(log_scale: float, half_width: float) -> None:
+    told = torch.full((1, 3, 1, 1), log_scale)
+    scale = scale_of(told, torch.full((1, 1, 1, 1), half_width))
+    low, high = (2 * half_width * np.exp(limit) for limit in LOG_SCALE)
+    assert low * 0.999 < scale.min() <= scale.max() < high * 1.001
+    torch.testing.assert_close(scale, 2 * half_width * scale_of(told))
+    assert posterior_mean(torch.zeros_like(told), scale, half_width).abs().max() < 1e-5 * half_width
+
+
+def test_a_new_head_tells_of_a_little_doubt() -> None:
+    scale = scale_of(belief_head(8, 3)(torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0))))
+    assert 0.05 < scale.min() == scale.max() < 0.15
+    moves = posterior_mean(torch.full_like(scale, 0.1), scale)
+    assert 0.09 < moves.min() <= moves.max() < 0.1
 
 
 @quick

@@ -136,7 +136,7 @@ def test_what_is_no_code_value_passes_and_does_no_harm(archive: torch.jit.Script
     assert torch.equal(codes_of(result)[rest], codes_of(signal)[rest])
 
 
-@pytest.mark.parametrize("name", ["pyramid", "unet", "dequant", "convnext"])
+@pytest.mark.parametrize("name", ["pyramid", "unet", "dequant", "convnext", "believing dequant"])
 def test_half_follows_the_plate_and_keeps_the_promise(name: str) -> None:
     contents = saved(archive_of(SignalModel(lively(name))))
     full, half = load_archive(contents), load_archive(contents).half()
@@ -201,7 +201,7 @@ def test_words_for_onnx_mean_the_same(value: float) -> None:
         assert torch.allclose(said(domain).double(), meant(domain.double()), rtol=1e-5, atol=1e-37)
 
 
-@pytest.mark.parametrize("name", ["pyramid", "smooth", "unet", "convnext"])
+@pytest.mark.parametrize("name", ["pyramid", "smooth", "unet", "convnext", "believing unet"])
 def test_onnx_is_the_engine_at_any_size(name: str) -> None:
     pytest.importorskip("onnx", reason="needs the extra 'export'")
     pytest.importorskip("onnxruntime", reason="needs the extra 'export'")

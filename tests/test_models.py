@@ -16,14 +16,8 @@ from torch import Tensor, nn
 from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError, UsageError
 from bitexpand.models import checkpoint, registry
 from bitexpand.models.base import ModelConfig, PlateModel, estimate_cv
-from bitexpand.models.pyramid import (
-    Pyramid,
-    PyramidConfig,
-    correlate,
-    correlate_bowl,
-    quadratic_fit_kernel,
-    soft_limit,
-)
+from bitexpand.models.fits import correlate, correlate_bowl, quadratic_fit_kernel
+from bitexpand.models.pyramid import Pyramid, PyramidConfig, soft_limit
 from bitexpand.models.smooth import Smooth, SmoothConfig
 from bitexpand.models.table import BOUNDS
 from bitexpand.models.unet import UNet, UNetConfig
@@ -42,6 +36,7 @@ TINY: tuple[tuple[type[PlateModel], ModelConfig], ...] = (
     (UNet, UNetConfig(channels=2)),
     (UNet, UNetConfig(channels=2, upsampling="transposed")),
     (UNet, UNetConfig(channels=2, scales=5)),
+    (UNet, UNetConfig(channels=2, scales=5, posterior=True)),
 )
 
 
@@ -256,6 +251,26 @@ def test_unet_recomputing_its_activations_changes_no_number() -> None:
         torch.testing.assert_close(recomputed, plain)
 
 
+@pytest.mark.parametrize("half_width", [0.5, 1.0, 4.0])
+def test_a_unet_with_a_belief_stays_in_the_bins_and_where_it_knows_nothing(half_width: float) -> None:
+    model = tiny(UNet, UNetConfig(channels=2, scales=4, posterior=True))
+    nn.init.constant_(model.get_parameter("head.bias"), 99)
+    assert model.takes_half_width
+    plate = random_codes(32, 48)
+    widths = torch.tensor([0.5, half_width]).view(2, 1, 1, 1)
+    moves = {}
+    for log_scale in (-9.0, 9.0):
+        nn.init.constant_(model.get_parameter("belief.bias"), log_scale)
+        moves[log_scale] = (model(plate.repeat(2, 1, 1, 1), widths) - plate).abs().amax((1, 2, 3))
+        rounded, wide = model(plate), model(plate, half_width)
+        torch.testing.assert_close(moves[log_scale][0], (rounded - plate).abs().max())
+        torch.testing.assert_close(moves[log_scale][1], (wide - plate).abs().max())
+    limits = widths.flatten()
+    assert (moves[-9.0] > 0.9 * limits).all()
+    assert (moves[-9.0] <= limits + 1e-4).all()
+    assert (moves[9.0] < 0.1 * limits).all()  # a mean far outside still pulls a little
+
+
 def test_the_table_holds_what_is_shipped() -> None:
     assert [row.name for row in registry.MODELS] == list(BOUNDS)
     shipped = {row.weights for row in registry.MODELS if row.weights}
@@ -360,6 +375,8 @@ def test_a_pyramid_that_cannot_be_is_refused(config: dict[str, object], message:
         ({"channels": 10**9}, "channels is 1000000000, must be an integer from 1 to 256"),
         ({"upsampling": "nearest"}, "upsampling is 'nearest', must be one of 'bilinear', 'transposed'"),
         ({"recompute": 1}, "recompute is 1, must be one of False, True"),
+        ({"scales": 2, "posterior": 1}, "posterior is 1, must be one of False, True"),
+        ({"posterior": True}, "posterior is True, must be one of False"),
     ],
 )
 def test_a_unet_that_cannot_be_is_refused(config: dict[str, object], message: str) -> None:

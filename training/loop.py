@@ -26,6 +26,7 @@ from bitexpand.models.base import PlateModel, estimate_cv
 from training import checkpoints
 from training.checkpoints import Checkpoint, Position
 from training.dataset import CropDataset, Turn, loader
+from training.freeze import freeze, rest_frozen_norms
 from training.losses import load as load_losses
 from training.objective import Objective, doing_nothing
 from training.reporting import Reporting
@@ -114,10 +115,11 @@ class _PhaseTraining:
             setup.load_start(index)
         else:
             checkpoints.restore(self.module, resumed.model, setup.last)
+        trained = freeze(self.module, self.phase.train)
         self.average = AveragedModel(self.module, avg_fn=_moving_average(setup.run.ema))
         self.averaged: PlateModel = self.average.module  # pyright: ignore[reportAttributeAccessIssue]
         optimizer = AdamW(
-            self.module.parameters(),
+            trained,
             self.phase.learning_rate,
             betas=setup.run.betas,
             weight_decay=setup.run.weight_decay,
@@ -200,6 +202,7 @@ class _PhaseTraining:
         run, accelerator = self.setup.run, self.accelerator
         began, waited, rows, names = time.monotonic(), 0.0, [], ()
         self.model.train()
+        rest_frozen_norms(self.module)
         for number in range(run.accumulate):
             asked = time.monotonic()
             batch = next(batches)

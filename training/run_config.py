@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,6 +104,8 @@ class Phase:
         warmup: steps of "cosine" in which the rate rises from 0.
         patience: epochs without a better validation gain after which the phase ends early.
         augmentation: see there; what a phase does not say is as in the run.
+        train: regular expression; parameters in whose names it is found are trained, all others keep their values
+            to the bit, and norms without a trained parameter their statistics. Empty trains all.
     """
 
     __pydantic_config__ = STRICT
@@ -118,8 +121,13 @@ class Phase:
     warmup: int = 0
     patience: int = 12
     augmentation: Augmentation = field(default_factory=Augmentation)
+    train: str = ""
 
     def __post_init__(self) -> None:
+        try:
+            re.compile(self.train)
+        except re.error as error:
+            raise ValueError(f"train is '{self.train}', must be a regular expression ({error})") from None
         _check_losses(self.losses)
         _check_at_least(self, epochs=1, plateau=0, warmup=0, patience=1)
         if self.harm < 0:

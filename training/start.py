@@ -22,6 +22,7 @@ from bitexpand.models.base import PlateModel
 from bitexpand.temporaries import prepare_folder
 from training import atomic, checkpoints
 from training.checkpoints import Checkpoint
+from training.freeze import freeze
 from training.manifest import SPLITS, Manifest
 from training.remote import mirror
 from training.run_config import CONFIG_NAME, Run, write_run
@@ -192,6 +193,12 @@ def _check_fit(run: Run, module: PlateModel) -> None:
                 raise UsageError(
                     f"key '{key}': {side} is no multiple of {module.multiple}, which the model needs"
                 )
+    for number, phase in enumerate(run.phases):
+        try:
+            freeze(module, phase.train)
+        except UsageError as error:
+            raise UsageError(f"key 'phases.{number + 1}.train': {error}") from None
+    freeze(module, "")
     if run.checkpointing:
         if not hasattr(module, "recompute"):
             raise UsageError(

@@ -23,8 +23,8 @@ ENGINE = "`unet28m` in the engine (likewise)"
 class EagerUNet(UNet):
     """The same layers in the same order, in the memory format that a tensor has by itself."""
 
-    def forward(self, plate: Tensor) -> Tensor:
-        """As :meth:`UNet.forward`."""
+    def forward(self, plate: Tensor, half_width: float | Tensor | None = None) -> Tensor:
+        """As :meth:`UNet.forward`, without the belief that is weighed against the bins."""
         x, skips = local_differences(plate, self.scales) if self.scales else plate, []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else F.max_pool2d(x, 2))

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitexpand.code_values import HALF_BIN
 
+LOG_SCALE = (-5.0, 1.0)  # of a belief in widths of the bin: from certainty to a straight line across it
+START_LOG_SCALE = -3.5  # nearly certain
+# Moves of a tenth of the bin lose a tenth; with less doubt, scales would have no gradient to learn by.
+FIRST_LOG_SCALE = -2.3
 FAR = 10.0  # scales: beyond the bin by so many, a belief's mean makes no difference, and its densities no numbers
+
+
+def scale_of(log_scale: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:
+    """Scale of a belief from what a network tells of it.
+
+    It counts in widths of the bin, so where nothing is known the answer is the middle, however wide the bin is.
+
+    Args:
+        log_scale: natural logarithm of the scale in widths of the bin, any shape (N, C, H, W), float32.
+        half_width: of the bin in LSB, one for all or (N, 1, 1, 1).
+
+    Returns:
+        Same shape, float32, LSB.
+    """
+    return torch.exp(log_scale.clamp(*LOG_SCALE)) * (2 * half_width)
+
+
+def belief_head(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Return a 1x1 convolution that tells log scales, of little doubt at first: moves stay nearly the same."""
+    head = nn.Conv2d(in_channels, out_channels, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, FIRST_LOG_SCALE)  # pyright: ignore[reportArgumentType]
+    return head
 
 
 def posterior_mean(mean: Tensor, scale: Tensor, half_width: float | Tensor = HALF_BIN) -> Tensor:

@@ -1,8 +1,8 @@
 """Safe dequantisation, large: ConvNeXt blocks in a U-Net, and attention that looks only so far.
 
-As :mod:`bitexpand.models.dequant` it takes no statistics of the whole picture and bounds its move. Attention over
-the whole picture, or over fixed windows, would show: the first as tiles, the second as blocks in a smooth sky. Here
-every cell attends to its own neighbourhood.
+As :mod:`bitexpand.models.dequant` it takes no statistics of the whole picture, bounds its move, and with
+``posterior`` moves no pixel of which it knows nothing. Attention over the whole picture, or over fixed windows,
+would show: the first as tiles, the second as blocks in a smooth sky. Here every cell attends to its neighbourhood.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from bitexpand.models.base import (
     ModelConfig,
     PlateModel,
     Units,
+    added,
     check_choice,
     check_integer,
     check_length,
     check_number,
 )
-from bitexpand.models.dequant import bounded_sum, local_differences, upsample, zero_head
+from bitexpand.models.belief import belief_head
+from bitexpand.models.dequant import FIRST_MEAN, bounded_sum, local_differences, upsample, zero_head
 
 FACTOR = 2  # pixels per cell of the finest level, along each side
 EXPANSION = 4  # of channels, inside a block
@@ -46,6 +48,7 @@ class ConvNextConfig(ModelConfig):
         reach: LSB that a pixel can be moved at most, before the engine clamps to the bins.
         recompute: in training, forget activations and compute them again for the gradients (Chen et al. 2016,
             arXiv:1604.06174): less memory, a third more time, the same numbers.
+        posterior: weigh a belief against the reach: a pixel of which nothing is known stays where it is.
     """
 
     channels: tuple[int, ...] = (48, 96, 192, 384)
@@ -56,6 +59,7 @@ class ConvNextConfig(ModelConfig):
     scales: int = 6
     reach: float = 1.0
     recompute: bool = False
+    posterior: bool = added(False)
 
     def __post_init__(self) -> None:
         owner = "ConvNextConfig"
@@ -75,6 +79,7 @@ class ConvNextConfig(ModelConfig):
         check_integer(owner, "scales", self.scales, 1, 8)
         check_number(owner, "reach", self.reach, 0.01, 64)
         check_choice(owner, "recompute", self.recompute, (False, True))
+        check_choice(owner, "posterior", self.posterior, (False, True))
 
 
 class ConvNextUNet(PlateModel):
@@ -109,7 +114,8 @@ class ConvNextUNet(PlateModel):
         )
         self.decoder = nn.ModuleList(map(_stack, channels[:-1], config.blocks[:-1]))
         self.last_norm = ChannelNorm(channels[0])
-        self.head = zero_head(channels[0], 3 * FACTOR**2)
+        self.head = zero_head(channels[0], 3 * FACTOR**2, FIRST_MEAN if config.posterior else 0)
+        self.belief = belief_head(channels[0], 3 * FACTOR**2) if config.posterior else None
 
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate before quantisation.
@@ -120,10 +126,11 @@ class ConvNextUNet(PlateModel):
         Returns:
             (N, 3, H, W) float32 in LSB, within ``reach`` of the plate, not clamped to the bins.
         """
-        residual = self._residual(F.pixel_unshuffle(local_differences(plate, self.scales), FACTOR))
-        return bounded_sum(plate, residual, self.reach)
+        x = self._body(F.pixel_unshuffle(local_differences(plate, self.scales), FACTOR))
+        log_scale = None if self.belief is None else F.pixel_shuffle(self.belief(x), FACTOR)
+        return bounded_sum(plate, F.pixel_shuffle(self.head(x), FACTOR), self.reach, log_scale)
 
-    def _residual(self, features: Tensor) -> Tensor:
+    def _body(self, features: Tensor) -> Tensor:
         x = self.stem(features)
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
@@ -132,7 +139,7 @@ class ConvNextUNet(PlateModel):
         x = self._run(self.attention, skips.pop())
         for level in reversed(range(self.levels - 1)):
             x = self._run(self.decoder[level], skips.pop() + upsample(self.up[level](x), 2))
-        return F.pixel_shuffle(self.head(self.last_norm(x)), FACTOR)
+        return self.last_norm(x)
 
     def _run(self, blocks: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(blocks, nn.Sequential)

@@ -3,6 +3,9 @@
 Nothing in it takes statistics of the whole picture (no batch, group or instance norm), so that a pixel's estimate
 depends on its surroundings alone and tiles blend without a trace; and no weights can move a pixel further than
 ``reach``, whatever they are.
+
+With ``posterior`` the move is a belief, a mean and a scale, that is weighed against the reach as against a bin:
+where nothing is known, as in grain, a pixel stays where it is.
 """
 
 from __future__ import annotations
@@ -17,16 +20,21 @@ from bitexpand.models.base import (
     ModelConfig,
     PlateModel,
     Units,
+    added,
+    check_choice,
     check_integer,
     check_length,
     check_number,
     full_precision,
 )
+from bitexpand.models.belief import belief_head, posterior_mean, scale_of
 from bitexpand.models.pyramid import soft_limit
 
 DIFFERENCE_RANGE = (
     8.0  # LSB: where differences to the low-passes begin to saturate; the steps to mend are 1 LSB
 )
+
+FIRST_MEAN = 1e-3  # LSB, about: of a new network's belief
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,13 @@ class DequantConfig(ModelConfig):
         scales: low-passes that the plate is compared with, of cells of 2, 4, ... 2**scales pixels.
         reach: LSB that a pixel can be moved at most, before the engine clamps to the bins. 0.5 holds the truth of
             every rounded plate; truncated and dithered ones need more.
+        posterior: weigh a belief against the reach: a pixel of which nothing is known stays where it is.
     """
 
     channels: tuple[int, ...] = (24, 32, 48, 64, 96)
     scales: int = 6
     reach: float = 1.0
+    posterior: bool = added(False)
 
     def __post_init__(self) -> None:
         check_length("DequantConfig", "channels", self.channels, 2, 8)
@@ -50,6 +60,7 @@ class DequantConfig(ModelConfig):
             check_integer("DequantConfig", "channels", count, 1, 1024)
         check_integer("DequantConfig", "scales", self.scales, 1, 8)
         check_number("DequantConfig", "reach", self.reach, 0.01, 64)
+        check_choice("DequantConfig", "posterior", self.posterior, (False, True))
 
 
 class DequantUNet(PlateModel):
@@ -81,7 +92,8 @@ class DequantUNet(PlateModel):
             nn.Conv2d(coarser, finer, 1) for finer, coarser in zip(channels[:-1], channels[1:], strict=True)
         )
         self.decoder = nn.ModuleList(_double_conv(2 * count, count) for count in channels[:-1])
-        self.head = zero_head(channels[0], 3)
+        self.head = zero_head(channels[0], 3, FIRST_MEAN if config.posterior else 0)
+        self.belief = belief_head(channels[0], 3) if config.posterior else None
 
     def forward(self, plate: Tensor) -> Tensor:
         """Estimate the plate before quantisation.
@@ -92,10 +104,11 @@ class DequantUNet(PlateModel):
         Returns:
             (N, 3, H, W) float32 in LSB, within ``reach`` of the plate, not clamped to the bins.
         """
-        residual = self._residual(local_differences(plate, self.scales))
-        return bounded_sum(plate, residual, self.reach)
+        x = self._body(local_differences(plate, self.scales))
+        log_scale = None if self.belief is None else self.belief(x)
+        return bounded_sum(plate, self.head(x), self.reach, log_scale)
 
-    def _residual(self, x: Tensor) -> Tensor:
+    def _body(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else F.avg_pool2d(x, 2))
@@ -103,7 +116,7 @@ class DequantUNet(PlateModel):
         skips.pop()
         for level in reversed(range(self.levels - 1)):
             x = self.decoder[level](torch.cat([skips.pop(), upsample(self.up[level](x), 2)], 1))
-        return self.head(x)
+        return x
 
 
 def local_differences(plate: Tensor, scales: int) -> Tensor:
@@ -128,10 +141,23 @@ def local_differences(plate: Tensor, scales: int) -> Tensor:
         return torch.cat(differences, 1).contiguous(memory_format=torch.channels_last)
 
 
-def bounded_sum(plate: Tensor, residual: Tensor, reach: float) -> Tensor:
-    """Move the plate by a network's output, but never further than ``reach``; all in LSB, the sum in float32."""
+def bounded_sum(plate: Tensor, residual: Tensor, reach: float, log_scale: Tensor | None = None) -> Tensor:
+    """Move the plate by a network's output, but never further than ``reach``; all in LSB, the sum in float32.
+
+    Args:
+        plate: (N, 3, H, W) float32 in LSB.
+        residual: same shape, any precision: the move, or with a scale the mean of the belief in it.
+        reach: LSB; for a belief it is the half-width of the bin.
+        log_scale: same shape, any precision: of the belief, see :func:`bitexpand.models.belief.scale_of`.
+
+    Returns:
+        Same shape, float32, LSB.
+    """
     with full_precision(plate):
-        return plate + reach * torch.tanh(residual.float() / reach)
+        move = reach * torch.tanh(residual.float() / reach)
+        if log_scale is not None:
+            move = posterior_mean(move, scale_of(log_scale.float(), reach), reach)
+        return plate + move
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
@@ -139,11 +165,16 @@ def upsample(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
-def zero_head(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Return a 1x1 convolution that gives 0: a network that ends in it starts as the identity."""
+def zero_head(in_channels: int, out_channels: int, weight: float = 0) -> nn.Conv2d:
+    """Return a 1x1 convolution that gives 0: a network that ends in it starts as the identity.
+
+    Args:
+        in_channels, out_channels: of it.
+        weight: standard deviation of its weights. A belief needs some, as 0 in the middle of a bin has no gradient.
+    """
     head = nn.Conv2d(in_channels, out_channels, 1)
-    for parameter in head.parameters():
-        nn.init.zeros_(parameter)
+    nn.init.normal_(head.weight, std=weight)
+    nn.init.zeros_(head.bias)  # pyright: ignore[reportArgumentType]
     return head
 
 

@@ -1,4 +1,8 @@
-"""The classic U-Net: large, slow, and the yardstick that others are measured against."""
+"""The classic U-Net: large, slow, and the yardstick that others are measured against.
+
+With ``posterior`` its output is a belief, a mean and a scale, that is weighed against the bin: where nothing is
+known, as in grain, that is the plate as it was.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint as run_and_forget
 
-from bitexpand.models.base import ModelConfig, PlateModel, Units, added, check_choice, check_integer
+from bitexpand.code_values import HALF_BIN
+from bitexpand.models.base import (
+    ModelConfig,
+    PlateModel,
+    Units,
+    added,
+    check_choice,
+    check_integer,
+    full_precision,
+)
+from bitexpand.models.belief import belief_head, posterior_mean, scale_of
 from bitexpand.models.dequant import local_differences
 
 DEPTH = 4
@@ -30,18 +44,21 @@ class UNetConfig(ModelConfig):
             2, 4, ... 2**scales pixels, and the residual is in LSB too: one step is 1, not 1/255 of the range.
         recompute: in training, forget activations and compute them again for the gradients (Chen et al. 2016,
             arXiv:1604.06174): less memory, a third more time, the same numbers.
+        posterior: weigh a belief against the bin; only with ``scales``, as bins are in LSB.
     """
 
     channels: int = 64
     upsampling: Literal["bilinear", "transposed"] = "bilinear"
     recompute: bool = False
     scales: int = added(0)
+    posterior: bool = added(False)
 
     def __post_init__(self) -> None:
         check_integer("UNetConfig", "channels", self.channels, 1, 256)
         check_choice("UNetConfig", "upsampling", self.upsampling, ("bilinear", "transposed"))
         check_choice("UNetConfig", "recompute", self.recompute, (False, True))
         check_integer("UNetConfig", "scales", self.scales, 0, 8)
+        check_choice("UNetConfig", "posterior", self.posterior, (False, True) if self.scales else (False,))
 
 
 class UNet(PlateModel):
@@ -74,21 +91,32 @@ class UNet(PlateModel):
         self.up = nn.ModuleList(_upsampler(count, config.upsampling) for count in counts[:-1])
         self.decoder = nn.ModuleList(_double_conv(2 * count, count) for count in counts[:-1])
         self.head = nn.Conv2d(counts[0], 3, 1)
+        self.belief = belief_head(counts[0], 3) if config.posterior else None
+        self.takes_half_width = config.posterior
 
-    def forward(self, plate: Tensor) -> Tensor:
+    def forward(self, plate: Tensor, half_width: float | Tensor | None = None) -> Tensor:
         """Estimate the plate before quantisation.
 
         Args:
             plate: (N, 3, H, W) float32 log code values in ``units``, H and W multiples of ``multiple``.
+            half_width: of the bins around them in LSB, one for all or (N, 1, 1, 1) float32; None is 0.5, the bin
+                of rounding. Only a posterior asks for it.
 
         Returns:
-            (N, 3, H, W) float32, same units, not clamped.
+            (N, 3, H, W) float32, same units, not clamped; with ``posterior`` within the bins.
         """
         # autocast has no say in an addition: with one operand float32 the sum is float32
         seen = local_differences(plate, self.scales) if self.scales else plate
-        return plate + self._residual(seen).float()
+        x = self._body(seen)
+        residual = self.head(x).float()
+        if self.belief is not None:
+            width = HALF_BIN if half_width is None else half_width
+            log_scale = self.belief(x).float()
+            with full_precision(plate):
+                residual = posterior_mean(residual, scale_of(log_scale, width), width)
+        return plate + residual
 
-    def _residual(self, plate: Tensor) -> Tensor:
+    def _body(self, plate: Tensor) -> Tensor:
         x = plate.contiguous(memory_format=torch.channels_last)  # less memory and time on CPUs
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
@@ -98,7 +126,7 @@ class UNet(PlateModel):
         for level in reversed(range(DEPTH)):
             coarser = self.up[level](_as_wide(x, self.up[level]))
             x = self._run(self.decoder[level], torch.cat([skips.pop(), coarser], 1))
-        return self.head(x)
+        return x
 
     def narrow(self, dtype: torch.dtype) -> None:
         """Run all but the finest level in bfloat16 or float16: 0.6 of the time, estimates within 0.003 LSB.

@@ -11,6 +11,7 @@ from torch import Tensor
 from bitexpand.errors import UsageError
 from bitexpand.models import checkpoint
 from bitexpand.models.base import ModelConfig, PlateModel
+from bitexpand.models.convnext import ConvNextConfig, ConvNextUNet
 from bitexpand.models.dequant import DequantConfig, DequantUNet
 from bitexpand.models.pyramid import Pyramid, PyramidConfig
 from bitexpand.models.unet import UNet, UNetConfig
@@ -68,6 +69,37 @@ def test_a_dequant_with_another_reach_makes_the_same_small_moves() -> None:
     assert 0.005 < before.abs().max() < 0.2
     torch.testing.assert_close(after, before, atol=0.02, rtol=0)
     assert (after.abs() >= before.abs()).all()
+
+
+@pytest.mark.parametrize(
+    ("module", "also"),
+    [
+        (UNet(UNetConfig(channels=2, scales=2)), {}),
+        (UNet(UNetConfig(channels=2, scales=2)), {"channels": 4}),
+        (DequantUNet(DequantConfig(channels=(4, 4), scales=2, reach=0.5)), {}),
+        (DequantUNet(DequantConfig(channels=(4, 4), scales=2, reach=0.5)), {"reach": 0.6}),
+        (ConvNextUNet(ConvNextConfig((4, 8), (1, 1), 1, 3, 2, 2, reach=0.5)), {}),
+    ],
+)
+def test_a_belief_is_of_little_doubt_at_first(module: PlateModel, also: dict[str, object]) -> None:
+    small = trained(module)
+    with torch.no_grad():
+        for _ in range(2):  # moves that are small for the reach are in proportion to the head
+            largest = (small(plate()) - plate()).abs().max()
+            for parameter in small.get_submodule("head").parameters():
+                parameter.mul_(0.15 / largest)
+        before = small(plate()) - plate()
+        large = grown(small, {"posterior": True, **also}, noise=0).eval()
+        after = large(plate()) - plate()
+    assert 0.1 < before.abs().max() < 0.25
+    torch.testing.assert_close(after, before, atol=0.04, rtol=0.1)
+    kept = {name for name in large.state_dict() if not name.startswith("belief.")}
+    assert kept == set(small.state_dict())
+
+
+def test_a_belief_is_not_taken_away() -> None:
+    with pytest.raises(UsageError, match=r"other posterior:.*can be given a posterior"):
+        grown(DequantUNet(DequantConfig((4, 4), 2, posterior=True)), {"posterior": False})
 
 
 def test_no_change_is_a_copy() -> None:

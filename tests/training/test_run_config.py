@@ -44,7 +44,17 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
     assert run.crop % module.multiple == 0
 
 
-@pytest.mark.parametrize("config", ["dequant_aug", "unet28m"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "dequant_aug",
+        "unet28m",
+        "dequant_belief",
+        "dequant_aug_belief",
+        "dequant_convnext_belief",
+        "unet28m_belief",
+    ],
+)
 def test_what_goes_on_from_a_run_goes_on_from_one_that_ships(config: str) -> None:
     run = load_run(PHASES.parent / "configs" / f"{config}.yaml")
     before = Path(run.model.weights).parent

@@ -1,4 +1,7 @@
-"""The library that ``hatch_build.py`` compiles: loading it, what jobs its steps take, and its threads."""
+"""The library that ``hatch_build.py`` compiles: loading it, what jobs its steps take, and its threads.
+
+It needs no torch, which takes more than a second to import.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-
-FILE = Path(__file__).with_name("libbitexpand.so")
+FILE = Path(__file__).with_name("native") / "libbitexpand.so"
 LEVELS, FITS, REFITS = 6, 3, 2  # the shape that is compiled in, as in native.cpp
 _INSTRUCTION_SETS = ("plain", "avx2", "avx512", "avx512_bf16")
 Kernel: TypeAlias = Sequence[Sequence[float]]
@@ -137,8 +138,14 @@ class Extremes(ctypes.Structure):
     )
 
 
+class Convert(ctypes.Structure):
+    """The job of :mod:`bitexpand.halves`."""
+
+    _fields_ = (("from", c_void_p), ("to", c_void_p), ("width", c_int32))
+
+
 @functools.cache
-def compiled() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
     """Return the compiled steps, or None where they are not, or not from these sources."""
     try:
         loaded = ctypes.CDLL(str(FILE))
@@ -155,6 +162,8 @@ def compiled() -> ctypes.CDLL | None:
         ("bitexpand_part_channels", PartChannels),
         ("bitexpand_clamp", Clamp),
         ("bitexpand_extremes", Extremes),
+        ("bitexpand_to_half", Convert),
+        ("bitexpand_from_half", Convert),
     ):
         step = getattr(loaded, name)
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
@@ -166,7 +175,7 @@ def compiled() -> ctypes.CDLL | None:
 @functools.cache
 def instruction_sets() -> tuple[str, ...]:
     """Return the instruction sets of this processor that the steps are compiled for; the last one is used."""
-    loaded = compiled()
+    loaded = library()
     return _INSTRUCTION_SETS[: loaded.bitexpand_instruction_sets()] if loaded else ()
 
 
@@ -180,20 +189,21 @@ def _helpers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bitexpand-native")
 
 
-def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
-    """Run a step on rows, pairs of them, shared among as many threads as torch has in this one.
+def run(name: str, job: ctypes.Structure, top: int, bottom: int, threads: int) -> None:
+    """Run a step on rows, pairs of them.
 
     Args:
         name: of the step.
         job: its arguments.
         top, bottom: the first row, an even one, and the first that is none of them.
+        threads: that share them.
 
     Raises:
         MemoryError: there was none for a few rows.
     """
-    step = functools.partial(getattr(compiled(), name), job)
+    step = functools.partial(getattr(library(), name), job)
     best = len(instruction_sets()) - 1
-    threads = max(min(torch.get_num_threads(), (bottom - top) // 2), 1)
+    threads = max(min(threads, (bottom - top) // 2), 1)
     ends = [top + (bottom - top) // 2 * n // threads * 2 for n in range(threads)] + [bottom]
     others = [_helpers().submit(step, *rows, best) for rows in zip(ends[1:-1], ends[2:], strict=True)]
     failed = [step(ends[0], ends[1], best), *(other.result() for other in others)]

@@ -31,6 +31,7 @@ from bitexpand.code_values import (
 )
 from bitexpand.errors import GuardError
 from bitexpand.frames import Pixels
+from bitexpand.halves import from_half, to_half
 
 if TYPE_CHECKING:
     from bitexpand.color import Conversion
@@ -166,13 +167,13 @@ class Encoding:
             signal = signal[..., : self.channels(band_cv.shape[2])]
         if self.storage == "uint16":
             return np.rint(np.clip(signal, 0, 1) * np.float32(65535)).astype(np.uint16)
-        with np.errstate(over="ignore"):  # beyond half becomes Inf, which is not in any bin
-            return signal.astype(STORAGE_DTYPE[self.storage])
+        # beyond half becomes Inf, which is not in any bin
+        return to_half(signal) if self.storage == "half" else signal.astype(STORAGE_DTYPE[self.storage])
 
     def _as_float(self, pixels: Pixels) -> Floats:
         if pixels.dtype == np.uint16:
             return np.divide(pixels, np.float32(65535), dtype=np.float32)
-        return pixels.astype(np.float32)
+        return from_half(pixels.view(np.float16)) if pixels.dtype == np.float16 else pixels.astype(np.float32)
 
     def _broken_pixels(self, pixels: Pixels, codes: Codes) -> npt.NDArray[np.bool_]:
         decoded_cv = self.decode(pixels)

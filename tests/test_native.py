@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bitexpand import native
+from bitexpand import compiled, native
 from bitexpand.models.pyramid import Pyramid, PyramidConfig, ResidualBlock
-from bitexpand.native import library
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -74,7 +73,7 @@ def test_they_give_what_pytorch_gives(
     expected = by_pytorch(model, plate, half_width)
     sets = native.instruction_sets()
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(library, "instruction_sets", lambda: sets[: sets.index(instructions) + 1])
+        patch.setattr(compiled, "instruction_sets", lambda: sets[: sets.index(instructions) + 1])
         result = model(plate, half_width)
     assert (expected - plate).abs().max() > 0.1  # something to differ in
     torch.testing.assert_close(result, expected, atol=0.01, rtol=0)  # of wild weights
@@ -107,7 +106,7 @@ def test_layout_strips_and_threads_change_no_bit(dtype: torch.dtype) -> None:
             torch.set_num_threads(threads)
 
 
-bfloat16_only = pytest.mark.skipif(not library.computes_bfloat16(), reason="needs AVX-512 BF16")
+bfloat16_only = pytest.mark.skipif(not compiled.computes_bfloat16(), reason="needs AVX-512 BF16")
 
 
 def layer(inputs: int, outputs: int, random: torch.Generator) -> nn.Conv2d:
@@ -229,6 +228,6 @@ def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_little_memory_is_said() -> None:
-    job = library.Believe(width=(1 << 31) - 32)
+    job = compiled.Believe(width=(1 << 31) - 32)
     with pytest.raises(MemoryError, match="no memory for 2147483616 columns"):
-        library.run("bitexpand_believe", job, 0, 2)
+        compiled.run("bitexpand_believe", job, 0, 2, 1)

@@ -12,11 +12,7 @@ from ctypes import c_void_p
 import torch
 from torch import Tensor
 
-from bitexpand.native.layers import NarrowBlock as NarrowBlock
-from bitexpand.native.layers import NarrowHead, NarrowLayer
-from bitexpand.native.layers import can_correct as can_correct
-from bitexpand.native.layers import correct as correct
-from bitexpand.native.library import (
+from bitexpand.compiled import (
     FITS,
     LEVELS,
     REFITS,
@@ -30,17 +26,20 @@ from bitexpand.native.library import (
     Look,
     LookAgain,
     PartChannels,
-    compiled,
-    run,
+    library,
 )
-from bitexpand.native.library import instruction_sets as instruction_sets
+from bitexpand.compiled import instruction_sets as instruction_sets
+from bitexpand.native.layers import NarrowBlock as NarrowBlock
+from bitexpand.native.layers import NarrowHead, NarrowLayer, run
+from bitexpand.native.layers import can_correct as can_correct
+from bitexpand.native.layers import correct as correct
 
 MAX_REACH = 16  # of a fit, and some room, in pixels
 
 
 def available() -> bool:
     """Tell whether the compiled steps are there."""
-    return compiled() is not None
+    return library() is not None
 
 
 def is_compiled_for(

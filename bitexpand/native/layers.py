@@ -5,12 +5,14 @@ PyTorch's convolutions in bfloat16 take a fifth longer, and what comes between t
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from bitexpand.native.library import Correct, ResidualBlock, computes_bfloat16, run
+from bitexpand import compiled
+from bitexpand.compiled import Correct, ResidualBlock, computes_bfloat16
 
 _CHANNELS = 32  # of the finest level
 _BLOCK_VECTORS = {32: 2, 48: 3, 64: 4, 96: 3}  # channels: vectors of outputs in a group, as in convolutions.h
@@ -141,6 +143,11 @@ def can_correct(x: Tensor) -> bool:
     return x.dtype == torch.float32 or (
         computes_bfloat16() and x.dtype == torch.bfloat16 and x.shape[1] == _CHANNELS
     )
+
+
+def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
+    """Run a step on rows, shared among as many threads as torch has in this one; see :func:`compiled.run`."""
+    compiled.run(name, job, top, bottom, torch.get_num_threads())
 
 
 def _parameters(layer: torch.nn.Conv2d, group: int) -> tuple[Tensor, Tensor]:

@@ -117,6 +117,12 @@ struct Extremes {
     int32_t height, width;
 };
 
+struct Convert {
+    const void *from;
+    void *to;
+    int32_t width;
+};
+
 // Memory for a few rows.
 class Buffer {
   public:
@@ -150,20 +156,21 @@ namespace plain {
 #define END_FOR _Pragma("GCC pop_options")
 #endif
 
-BEGIN_FOR("avx2,fma")
+#define HAS_HALF
+BEGIN_FOR("avx2,fma,f16c")
 namespace avx2 {
 #include "kernels.h"
 }
 END_FOR
 
-BEGIN_FOR("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+BEGIN_FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
 namespace avx512 {
 #include "kernels.h"
 }
 END_FOR
 
 #define HAS_BFLOAT16
-BEGIN_FOR("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+BEGIN_FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 namespace avx512_bf16 {
 #include "convolutions.h"
 #include "kernels.h"
@@ -184,7 +191,8 @@ END_FOR
 // How many of the instruction sets this processor has; each has those before it.
 EXPORT bitexpand_instruction_sets() {
 #ifdef SEVERAL
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+        return 1;
     bool has_avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
     return !has_avx512 ? 2 : __builtin_cpu_supports("avx512bf16") ? 4 : 3;
@@ -210,6 +218,8 @@ STEP(bitexpand_halve, Halve, halve)
 STEP(bitexpand_part_channels, PartChannels, part_channels)
 STEP(bitexpand_clamp, Clamp, clamp)
 STEP(bitexpand_extremes, Extremes, extremes)
+STEP(bitexpand_to_half, Convert, to_half)
+STEP(bitexpand_from_half, Convert, from_half)
 #ifdef SEVERAL
 #undef STEPS
 #define STEPS(step) {nullptr, nullptr, nullptr, avx512_bf16::step}

@@ -191,8 +191,7 @@ END_FOR
 // How many of the instruction sets this processor has; each has those before it.
 EXPORT bitexpand_instruction_sets() {
 #ifdef SEVERAL
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
-        return 1;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;  // F16C is older than AVX2
     bool has_avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
     return !has_avx512 ? 2 : __builtin_cpu_supports("avx512bf16") ? 4 : 3;

@@ -165,9 +165,11 @@ def library() -> ctypes.CDLL | None:
         ("bitexpand_to_half", Convert),
         ("bitexpand_from_half", Convert),
     ):
-        step = getattr(loaded, name)
+        step = getattr(loaded, name, None)
+        if step is None:  # compiled from older sources
+            return None
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
-        if step(None, 0, 0, 0) != ctypes.sizeof(job):  # compiled from other sources than these
+        if step(None, 0, 0, 0) != ctypes.sizeof(job):  # likewise
             return None
     return loaded
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -225,6 +227,19 @@ def test_other_shapes_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> No
     with torch.inference_mode():
         wild_model(0)(torch.cat([plate, plate]))  # two plates at once
         wild_model(0)(plate, torch.full((1, 1, 1, 1), 0.5))
+
+
+def test_a_library_of_other_sources_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is left behind where new sources came without being installed anew."""
+    load = inspect.unwrap(compiled.library)
+    assert load()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "Look", compiled.Fit)
+        assert load() is None
+    monkeypatch.setattr(compiled, "FILE", torch._C.__file__)
+    assert load() is None
+    monkeypatch.setattr(compiled, "FILE", Path("nothing.so"))
+    assert load() is None
 
 
 def test_too_little_memory_is_said() -> None:

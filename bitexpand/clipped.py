@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitexpand import native
 from bitexpand.code_values import Bins, peak
 
 CELL = 4  # px; the cells of a tile are those of its frame if it starts on a multiple of it
@@ -44,10 +45,9 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     """
     white, black_is_known = peak(limits.bits), limits.kind.middle == 0
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
-    lowest, highest = (int(code) for code in plate_codes.aminmax())
-    ends = [white] * (highest == white) + [0] * (black_is_known and lowest == 0)
-    for end in ends:
-        rows = _rows_with_areas(plate_codes, end)
+    largest, smallest = _extremes(plate_codes)
+    for end in [white] + [0] * black_is_known:
+        rows = _rows_with_areas((largest == end) & (smallest == end), plate_codes.shape[1])
         if rows is not None:
             calmed_cv = calm_end(plate_codes[:, rows], estimate_cv[:, rows], end, edge)
             above, below = estimate_cv[:, : rows.start], estimate_cv[:, rows.stop :]
@@ -55,19 +55,24 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     return estimate_cv
 
 
-def _rows_with_areas(plate_codes: Tensor, end: int) -> slice | None:
-    """Find the rows that all areas lie in, and all that has a say in them; most plates have none.
+def _extremes(plate_codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest and the smallest sample of each cell, (C, h, w)."""
+    codes = plate_codes.to(torch.float32)[None]
+    if codes.device.type == "cpu" and native.available():
+        largest, smallest = native.extremes(codes)
+    else:
+        largest = F.max_pool2d(codes, CELL, ceil_mode=True)
+        smallest = -F.max_pool2d(-codes, CELL, ceil_mode=True)
+    return largest[0], smallest[0]
 
-    Found by rows of cells instead of by cells, which takes a quarter of the time.
-    """
-    height, width = plate_codes.shape[1:]
-    at_end = F.pad(plate_codes == end, (0, -width % CELL, 0, -height % CELL), value=True)
-    runs = at_end.flatten().view(torch.int32)  # of four bools
-    held = (runs == 0x01010101).view(*at_end.shape[:2], -1).any(-1).any(0).nonzero()
+
+def _rows_with_areas(whole: Tensor, height: int) -> slice | None:
+    """Find the rows that all whole cells lie in, and all that has a say in them; most plates have none."""
+    held = whole.any(-1).any(0).nonzero()
     if not len(held):
         return None
-    first, last = int(held[0]) - REACH, int(held[-1]) + REACH + 1
-    return slice(max(first // CELL * CELL, 0), min(-(-last // CELL) * CELL, height))
+    first, last = int(held[0]) * CELL - REACH, (int(held[-1]) + 1) * CELL + REACH
+    return slice(max(first, 0), min(last, height))
 
 
 def calm_end(plate_codes: Tensor, estimate_cv: Tensor, end: float | Tensor, edge: float) -> Tensor:

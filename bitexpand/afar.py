@@ -94,11 +94,7 @@ def _is_traced() -> bool:
 
 def _share(plate_cv: Tensor) -> Tensor:
     """Return 1 for cells far from any step of their channel, and 0 within two cells of one: (1, C, h, w)."""
-    if plate_cv.device.type == "cpu" and not _is_traced() and native.available():
-        highest, lowest = native.extremes(plate_cv)
-    else:
-        cells = _whole_cells(plate_cv)
-        highest, lowest = F.max_pool2d(cells, CELL), -F.max_pool2d(-cells, CELL)
+    highest, lowest = native.extremes(plate_cv)
     near = _grown((_grown(highest) + _grown(-lowest) > 0).to(plate_cv.dtype))
     return 1 - (near + _grown(near)) / 2
 

@@ -45,7 +45,7 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     """
     white, black_is_known = peak(limits.bits), limits.kind.middle == 0
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
-    largest, smallest = _extremes(plate_codes)
+    largest, smallest = (cells[0] for cells in native.extremes(plate_codes.to(torch.float32)[None]))
     for end in [white] + [0] * black_is_known:
         rows = _rows_with_areas((largest == end) & (smallest == end), plate_codes.shape[1])
         if rows is not None:
@@ -53,17 +53,6 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
             above, below = estimate_cv[:, : rows.start], estimate_cv[:, rows.stop :]
             estimate_cv = torch.cat([above, calmed_cv, below], 1)
     return estimate_cv
-
-
-def _extremes(plate_codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the largest and the smallest sample of each cell, (C, h, w)."""
-    codes = plate_codes.to(torch.float32)[None]
-    if codes.device.type == "cpu" and native.available():
-        largest, smallest = native.extremes(codes)
-    else:
-        largest = F.max_pool2d(codes, CELL, ceil_mode=True)
-        smallest = -F.max_pool2d(-codes, CELL, ceil_mode=True)
-    return largest[0], smallest[0]
 
 
 def _rows_with_areas(whole: Tensor, height: int) -> slice | None:

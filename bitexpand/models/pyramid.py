@@ -255,7 +255,7 @@ class Pyramid(PlateModel):
 
     def _cell_means(self, plate: Tensor) -> list[Tensor]:
         """Means of the plate over the cells of every level, and of one level more."""
-        if self.factor == 2 and self._runs_natively(plate):
+        if self._runs_natively(plate):
             means = [native.halve(plate)]
             means.append(native.halve(means[0]))  # half of a multiple of 64
         else:
@@ -320,7 +320,7 @@ class Pyramid(PlateModel):
     def _correct(self, level: int, x: Tensor) -> Tensor:
         """Return what is added to the cell means of a level."""
         layer = self.correction[level]
-        if isinstance(layer, nn.Conv2d) and len(x) == 1 and is_plain(x) and native.available():
+        if isinstance(layer, nn.Conv2d) and _is_for_compiled(x):
             x = x.to(layer.weight.dtype)
             if native.can_correct(x):
                 return native.correct(x, layer)
@@ -490,7 +490,7 @@ class ResidualBlock(nn.Module):
             x: (N, C, H, W).
             coarser: half as large; what is upsampled and added first.
         """
-        is_compiled = self.compiled and len(x) == 1 and is_plain(x) and native.available()
+        is_compiled = self.compiled and _is_for_compiled(x)
         if coarser is not None and (not is_compiled or x.dtype == torch.float32):
             x, coarser = _upsample(coarser, x).add_(x), None
         if self.compiled and is_compiled:
@@ -558,6 +558,11 @@ def _taller(part: Tensor, times: float) -> Tensor:
     packed = torch.contiguous_format if part.is_contiguous() else torch.channels_last
     shape = (batch, channels, round(height * times), width)
     return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=packed)
+
+
+def _is_for_compiled(x: Tensor) -> bool:
+    """Tell whether a compiled layer, if there is one, can take this."""
+    return len(x) == 1 and is_plain(x) and native.available()
 
 
 def _run(layer: nn.Module, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ctypes import c_void_p
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bitexpand.compiled import (
@@ -215,12 +216,16 @@ def blend(plate: Tensor, estimate: Tensor, share: Tensor, moves: Tensor, top: in
 def extremes(plate: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest and the smallest sample of each cell of 4 px, of a cell at the border of what there is.
 
+    By PyTorch's operations on other devices, in a trace, and where nothing is compiled.
+
     Args:
         plate: (1, C, H, W) float32.
 
     Returns:
         Two of (1, C, ceil(H / 4), ceil(W / 4)) float32.
     """
+    if plate.device.type != "cpu" or torch.jit.is_tracing() or not available():  # pyright: ignore[reportPrivateImportUsage]
+        return F.max_pool2d(plate, 4, ceil_mode=True), -F.max_pool2d(-plate, 4, ceil_mode=True)
     plate = _planar(plate)
     _, channels, height, width = plate.shape
     rows, columns = -(-height // 4), -(-width // 4)

@@ -71,6 +71,15 @@ class ResidualBlock(ctypes.Structure):
     )
 
 
+class Down(ctypes.Structure):
+    """The job of :class:`bitexpand.native.layers.NarrowDown`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "band", "to", "weights", "bias")),
+        *((name, c_int32) for name in ("height", "width", "finer", "channels", "from_wide", "to_wide")),
+    )
+
+
 class LookAgain(ctypes.Structure):
     """The job of :func:`bitexpand.native.look_again`."""
 
@@ -155,6 +164,7 @@ def library() -> ctypes.CDLL | None:
         ("bitexpand_look", Look),
         ("bitexpand_believe", Believe),
         ("bitexpand_residual_block", ResidualBlock),
+        ("bitexpand_down", Down),
         ("bitexpand_look_again", LookAgain),
         ("bitexpand_correct", Correct),
         ("bitexpand_blend", Blend),

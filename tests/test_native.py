@@ -128,7 +128,7 @@ def cells(channels: int, height: int, width: int, random: torch.Generator) -> Te
 @pytest.mark.parametrize("channels", [32, 48, 64, 96])
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 9), st.integers(1, 30), st.integers(1, 3), st.booleans())
-def test_residual_blocks_are_rounded_where_they_end_and_no_more(
+def test_residual_blocks_are_those_of_pytorch(
     channels: int, seed: int, height: int, width: int, threads: int, wide: bool
 ) -> None:
     random = torch.Generator().manual_seed(seed)
@@ -156,11 +156,36 @@ def test_residual_blocks_are_rounded_where_they_end_and_no_more(
 @given(st.integers(0, 999), st.integers(1, 9), st.integers(1, 30))
 def test_layers_of_three_outputs_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    for channels in (32, 8):
+    for channels in (32, 48, 8):
         made, x = layer(channels, 3, random), cells(channels, height, width, random)
         expected = made(x.float())
-        for seen in (x.float(), x) if channels == 32 else (x.float(),):
+        for seen in (x.float(),) if channels == 8 else (x.float(), x):
             torch.testing.assert_close(native.correct(seen, made), expected, atol=1e-4, rtol=1e-4)
+
+
+@bfloat16_only
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 999),
+    st.sampled_from([(32, 48), (48, 64), (64, 96), (96, 96)]),
+    st.tuples(st.integers(1, 9), st.integers(1, 30)),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_the_way_down_is_that_of_pytorch(
+    seed: int, channels: tuple[int, int], size: tuple[int, int], given: torch.dtype, asked: torch.dtype
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    (finer, coarser), (height, width) = channels, size
+    made = layer(finer + 3, coarser, random)
+    x = cells(finer, 2 * height, 2 * width, random).to(given)
+    band = torch.randn(1, 3, height, width, generator=random).bfloat16().float()
+    pooled = F.avg_pool2d(x.float(), 2).bfloat16().float()
+    expected = F.relu(made(torch.cat([pooled, band], 1)))
+    assert native.NarrowDown.takes(made)
+    result = native.NarrowDown(made, asked)(x, band)
+    assert result.dtype == asked
+    torch.testing.assert_close(result.float(), expected, atol=0.03, rtol=0.01)
 
 
 @settings(max_examples=10, deadline=None)

@@ -132,6 +132,7 @@ class Pyramid(PlateModel):
         self.correction = nn.ModuleList(_conv3x3(count, 3) for count in channels)
         self.head = _conv3x3(channels[0], sum(self.outputs) * factor**2)
         self._narrow_stem: native.NarrowLayer | None = None
+        self._narrow_down: list[native.NarrowDown] = []
         self._has_native_shape = config.posterior and native.is_compiled_for(
             factor, levels, config.fits, config.refits, config.widths
         )
@@ -304,9 +305,7 @@ class Pyramid(PlateModel):
         skips = []
         for level, block in enumerate(self.encoder):
             if level > 0:
-                pooled = F.avg_pool2d(x, 2, ceil_mode=True)
-                joined = torch.cat([pooled, channels_last(bands[level].to(pooled.dtype))], 1)
-                x = F.relu(_run(self.down[level - 1], joined), inplace=True)
+                x = self._coarser(level, x, bands[level])
             x = block(x)
             skips.append(x)
         skips.pop()
@@ -316,6 +315,15 @@ class Pyramid(PlateModel):
             x = self.decoder[level](skip, _run(self.up[level], x))
             corrections.insert(0, self._correct(level, x))
         return x, corrections
+
+    def _coarser(self, level: int, x: Tensor, band: Tensor) -> Tensor:
+        """Return what a level sees, given what the finer one saw and the band that lies between them."""
+        is_half = x.shape[2:] == (2 * band.shape[2], 2 * band.shape[3])
+        if self._narrow_down and is_half and _is_for_compiled(x):
+            return self._narrow_down[level - 1](x, band)
+        pooled = F.avg_pool2d(x, 2, ceil_mode=True)
+        joined = torch.cat([pooled, channels_last(band.to(pooled.dtype))], 1)
+        return F.relu(_run(self.down[level - 1], joined), inplace=True)
 
     def _correct(self, level: int, x: Tensor) -> Tensor:
         """Return what is added to the cell means of a level."""
@@ -444,15 +452,20 @@ class Pyramid(PlateModel):
         """
         for layers in (
             *(self.encoder, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
-            *(self.stem, self.correction[:1]),
+            *(self.stem, self.correction[:NARROW_LEVELS]),
         ):
             layers.to(dtype)
         if dtype == torch.bfloat16:
             for block in chain(self.encoder, self.decoder):
                 assert isinstance(block, ResidualBlock)
                 block.use_compiled()
-            if self._has_native_shape and native.NarrowLayer.takes(self.stem):
+            can_go_down = all(native.NarrowDown.takes(layer) for layer in self.down)
+            if self._has_native_shape and native.NarrowLayer.takes(self.stem) and can_go_down:
                 self._narrow_stem = native.NarrowLayer(self.stem)
+                self._narrow_down = [
+                    native.NarrowDown(layer, dtype if level < NARROW_LEVELS else torch.float32)
+                    for level, layer in enumerate(self.down, 1)
+                ]
                 self.bytes_per_pixel = NATIVE_BYTES_PER_PIXEL
 
     def _start_as_identity(self) -> None:

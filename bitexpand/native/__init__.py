@@ -31,6 +31,7 @@ from bitexpand.compiled import (
 )
 from bitexpand.compiled import instruction_sets as instruction_sets
 from bitexpand.native.layers import NarrowBlock as NarrowBlock
+from bitexpand.native.layers import NarrowDown as NarrowDown
 from bitexpand.native.layers import NarrowHead, NarrowLayer, run
 from bitexpand.native.layers import can_correct as can_correct
 from bitexpand.native.layers import correct as correct

@@ -253,11 +253,12 @@ INLINE void look_at(const Look &job, int row, float *planar, float *fitted, floa
 static bool look(const Look &job, int top, int bottom) {
     const int width = job.width, cells = width / 2;
 #ifdef HAS_BFLOAT16
-    const size_t length = Around::length_of(SEEN, cells, cells_of(CHANNELS)), block_size = cells_of(CHANNELS) * CHANNELS;
+    typedef Around<SEEN, CHANNELS, 2> Layer;
+    const size_t layer_size = (Layer::size_of(cells) + Rows<SEEN, 1>::size_of(cells)) / 2 + 1;
 #else
-    const size_t length = 0, block_size = 0;
+    const size_t layer_size = 0;
 #endif
-    Buffer buffer((size_t)SEEN * cells + 3 * width + 4 * LANES + 3 * length / 2 + block_size);
+    Buffer buffer((size_t)SEEN * cells + 3 * width + 4 * LANES + layer_size);
     if (!buffer.is_there()) return false;
     float *planar = buffer.take((size_t)SEEN * cells), *fitted = buffer.take(width);
     float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
@@ -268,18 +269,19 @@ static bool look(const Look &job, int top, int bottom) {
         return true;
     }
 #ifdef HAS_BFLOAT16
-    const Around seen = {reinterpret_cast<uint16_t *>(buffer.take(3 * length / 2)), SEEN, cells, (int)length};
-    float *block = buffer.take(block_size);
+    Layer around(buffer, cells);
+    const Rows<SEEN, 1> seen(buffer, cells);
     auto see = [&](int row) {
-        if (row < 0 || row >= job.height / 2) return seen.clear(row);
+        if (row < 0 || row >= job.height / 2) return around.clear(row);
         look_at(job, row, planar, fitted, sums, moments, seen.row(row));
+        around.take(row, seen.row(row));
     };
     see(top / 2 - 1);
     see(top / 2);
     for (int row = top / 2; row < bottom / 2; row++) {
         see(row + 1);
         uint16_t *to = static_cast<uint16_t *>(job.to) + (size_t)row * cells * CHANNELS;
-        convolve_row<SEEN, CHANNELS>(seen, row, job.weights, job.bias, block, [&](int cell, const float *sums) {
+        around.convolve(row, job.weights, job.bias, [&](int cell, const float *sums) {
             for (int i = 0; i < CHANNELS; i += LANES)
                 narrowed(larger(load(sums + i), Vector{}), to + cell * CHANNELS + i);
         });
@@ -308,26 +310,60 @@ INLINE void spread(const float *told, int channels, int each, int cells, float *
 }
 
 #ifdef HAS_BFLOAT16
-// What the head tells of a row of cells, to two planar rows of pixels each. `around` has room for three rows of cells
-// with one more at either end, `block` for what a block tells.
-INLINE void tell(const Believe &job, int row, int told, int beliefs, uint16_t *around, float *block, float *told_rows,
-                 float *belief_rows) {
-    const int cells = job.width / 2, length = (cells + 2) * CHANNELS;
-    const int told_groups = (4 * told + GROUP - 1) / GROUP, belief_groups = (4 * beliefs + GROUP - 1) / GROUP;
-    const uint16_t *rows[3] = {around, around + length, around + 2 * length};
-    memset(around, 0, 3 * length * sizeof *around);
-    for (int y = 0; y < 3; y++)
-        if (row + y >= 1 && row + y <= job.height / 2)
-            memcpy(around + y * length + CHANNELS, job.cells + (size_t)(row + y - 1) * cells * CHANNELS,
-                   (size_t)cells * CHANNELS * sizeof *around);
-    for (int cell = 0; cell < cells; cell += BLOCK) {
-        convolve<CHANNELS, GROUP / LANES, BLOCK, 9>(rows, job.told_weights, job.told_bias, told_groups, block);
-        spread(block, told, told_groups * GROUP, BLOCK, told_rows + 2 * cell, job.width);
-        convolve<CHANNELS, GROUP / LANES, BLOCK, 1>(rows, job.belief_weights, job.belief_bias, belief_groups, block);
-        spread(block, beliefs, belief_groups * GROUP, BLOCK, belief_rows + 2 * cell, job.width);
-        for (auto &from : rows) from += BLOCK * CHANNELS;
+// What the head tells of rows of cells, one after the other: to two planar rows of pixels each. Its layer of 3x3 takes
+// each product by itself: tiles would round what decides between the candidates by half as much again.
+template <int told, int beliefs>
+class Head {
+  public:
+    Head(const Believe &job, Buffer &buffer, int row) : job(job), cells(job.width / 2), around(buffer, cells) {
+        block = buffer.take(BLOCK_SIZE);
+        see(row - 1);
+        see(row);
     }
-}
+    static size_t size_of(int cells) { return Rows<CHANNELS, 3>::size_of(cells) / 2 + 1 + BLOCK_SIZE; }
+    void tell(int row, float *told_rows, float *belief_rows) {
+        see(row + 1);
+        for (int cell = 0; cell < cells; cell += BLOCK) {
+            const uint16_t *rows[3];
+            for (int y = 0; y < 3; y++) rows[y] = around.row(row + y - 1) + cell * CHANNELS;
+            convolve<9, TOLD>(rows, job.told_weights, job.told_bias);
+            spread(block, told, TOLD, BLOCK, told_rows + 2 * cell, job.width);
+            convolve<1, BELIEFS>(rows, job.belief_weights, job.belief_bias);
+            spread(block, beliefs, BELIEFS, BLOCK, belief_rows + 2 * cell, job.width);
+        }
+    }
+
+  private:
+    static constexpr int TOLD = (4 * told + GROUP - 1) / GROUP * GROUP, BELIEFS = (4 * beliefs + GROUP - 1) / GROUP * GROUP;
+    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD : BELIEFS) * BLOCK;
+    const Believe &job;
+    const int cells;
+    const Rows<CHANNELS, 3> around;
+    float *block;
+
+    void see(int row) {
+        const size_t size = (size_t)cells * CHANNELS * sizeof *job.cells;
+        if (row < 0 || row >= job.height / 2)
+            memset(around.row(row), 0, size);
+        else
+            memcpy(around.row(row), job.cells + (size_t)row * cells * CHANNELS, size);
+    }
+    template <int taps, int outputs>
+    INLINED void convolve(const uint16_t *const *rows, const uint32_t *weights, const float *bias) {
+        constexpr int vectors = GROUP / LANES;
+        for (int output = 0; output < outputs; output += GROUP) {
+            __m512 sums[vectors][BLOCK];
+            for (int v = 0; v < vectors; v++)
+                for (int cell = 0; cell < BLOCK; cell++) sums[v][cell] = _mm512_loadu_ps(bias + output + v * LANES);
+            for (int tap = 0; tap < taps; tap++, weights += CHANNELS / 2 * GROUP)
+                add_products<CHANNELS, vectors, BLOCK>(taps == 1 ? rows[1] : rows[tap / 3] + (tap % 3 - 1) * CHANNELS, CHANNELS,
+                                                       weights, sums);
+            for (int cell = 0; cell < BLOCK; cell++)
+                for (int v = 0; v < vectors; v++)
+                    _mm512_storeu_ps(block + cell * outputs + output + v * LANES, sums[v][cell]);
+        }
+    }
+};
 #endif
 
 // A candidate's mean of the channels, and what they differ by, each with a weight of its own.
@@ -343,22 +379,26 @@ static bool believe(const Believe &job, int top, int bottom) {
     const int width = job.width, cells = width / 2;
     const size_t pixels = (size_t)job.height * width, kept = (size_t)job.kept * width;
     const float half = job.half_width;
-    const size_t around_size = (size_t)3 * (cells + 2) * CHANNELS / 2, block_size = (4 * (TOLD + BELIEFS) + 2 * GROUP) * BLOCK;
-    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES + around_size + block_size);
+#ifdef HAS_BFLOAT16
+    const size_t head_size = Head<TOLD, BELIEFS>::size_of(cells);
+#else
+    const size_t head_size = 0;
+#endif
+    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES + head_size);
     if (!buffer.is_there()) return false;
     float *told = buffer.take((size_t)2 * TOLD * width), *beliefs = buffer.take((size_t)2 * BELIEFS * width);
     float *others = buffer.take((size_t)3 * (LEVELS + FITS) * width);
     float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
 #ifdef HAS_BFLOAT16
-    uint16_t *around = reinterpret_cast<uint16_t *>(buffer.take(around_size));
-    float *block = buffer.take(block_size);
+    std::optional<Head<TOLD, BELIEFS>> head;
+    if (job.cells) head.emplace(job, buffer, top / 2);
 #endif
     for (int y = top; y < bottom; y++) {
         if (y % 2 == 0) {
             const size_t cell = (size_t)(y / 2 - job.told_from / 2) * cells;
 #ifdef HAS_BFLOAT16
-            if (job.cells) {
-                tell(job, y / 2, TOLD, BELIEFS, around, block, told, beliefs);
+            if (head) {
+                head->tell(y / 2, told, beliefs);
             } else
 #endif
             {
@@ -534,11 +574,12 @@ static bool correct(const Correct &job, int top, int bottom) {
     typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
     const int width = job.width;
     const size_t length = (size_t)(width + 14) * TAPS, cells = (size_t)job.height * width;
-    Buffer buffer(3 * length + (width + 14) * CHANNELS / 2);
+    Buffer buffer(3 * length + (size_t)(width + 14) * job.channels);
     if (!buffer.is_there()) return false;
     float *rows = buffer.take(3 * length);  // a cell of zeros before and after each
 #ifdef HAS_BFLOAT16
-    uint16_t *seen = reinterpret_cast<uint16_t *>(buffer.take((width + 14) * CHANNELS / 2));
+    uint16_t *seen = buffer.take_narrow((size_t)(width + 14) * job.channels);
+    const uint32_t *weights = static_cast<const uint32_t *>(job.weights);
     const float none[TAPS] = {};
 #endif
     auto said = [&](int row) { return rows + (row + 3) % 3 * length + TAPS; };
@@ -549,12 +590,15 @@ static bool correct(const Correct &job, int top, int bottom) {
         }
 #ifdef HAS_BFLOAT16
         if (job.narrow) {
-            const uint16_t *x = static_cast<const uint16_t *>(job.x) + (size_t)row * width * CHANNELS;
-            memcpy(seen, x, (size_t)width * CHANNELS * sizeof *seen);
+            const size_t count = (size_t)width * job.channels;
+            memcpy(seen, static_cast<const uint16_t *>(job.x) + row * count, count * sizeof *seen);
             for (int cell = 0; cell < width; cell += 12) {
-                const uint16_t *from[] = {nullptr, seen + (cell - 1) * CHANNELS};
-                convolve<CHANNELS, TAPS / LANES, 12, 1>(from, static_cast<const uint32_t *>(job.weights), none, 1,
-                                                        said(row) + cell * TAPS);
+                const uint16_t *from = seen + cell * job.channels;
+                float *to = said(row) + cell * TAPS;
+                if (job.channels == 32)
+                    convolve_cells<32, TAPS / LANES, 12>(from, weights, none, 1, to);
+                else
+                    convolve_cells<48, TAPS / LANES, 12>(from, weights, none, 1, to);
             }
             memset(said(row) + width * TAPS, 0, TAPS * sizeof(float));
             return;

@@ -6,18 +6,24 @@ PyTorch's convolutions in bfloat16 take a fifth longer, and what comes between t
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from bitexpand import compiled
-from bitexpand.compiled import Correct, ResidualBlock, computes_bfloat16
+from bitexpand.compiled import Correct, Down, ResidualBlock, computes_bfloat16
 
 _CHANNELS = 32  # of the finest level
 _BLOCK_VECTORS = {32: 2, 48: 3, 64: 4, 96: 3}  # channels: vectors of outputs in a group, as in convolutions.h
+_DOWN = {32: 48, 48: 64, 64: 96, 96: 96}  # channels of the finer level and of the coarser one, likewise
+_BANDS = 3
 _GROUP = 32  # outputs of the head in a group
+_SMALL_TILE, _LARGE_TILE = 2, 4  # cells of a tile, as in convolutions.h
+_POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.625, -0.625, 1.25, -1.25)}  # likewise
 _LANES = 16
+_CORRECTED = (32, 48)  # channels of layers with three outputs in bfloat16
 _TAPS = 32  # of 3x3 with three outputs, which are 27, and some room
 
 
@@ -26,7 +32,7 @@ class NarrowLayer:
 
     def __init__(self, layer: torch.nn.Conv2d) -> None:
         self.channels = layer.out_channels
-        self.weights, self.bias = _parameters(layer, _CHANNELS)
+        self.weights, self.bias = _parameters(layer, _CHANNELS, _SMALL_TILE)
 
     @staticmethod
     def takes(layer: torch.nn.Conv2d) -> bool:
@@ -40,8 +46,9 @@ class NarrowBlock:
     def __init__(self, first: torch.nn.Conv2d, second: torch.nn.Conv2d) -> None:
         self.channels = first.out_channels
         group = _BLOCK_VECTORS[self.channels] * _LANES
-        self.first, self.first_bias = _parameters(first, group)
-        self.second, self.second_bias = _parameters(second, group)
+        tile = _SMALL_TILE if self.channels == _CHANNELS else _LARGE_TILE
+        self.first, self.first_bias = _parameters(first, group, tile)
+        self.second, self.second_bias = _parameters(second, group, tile)
 
     @staticmethod
     def takes(layer: torch.nn.Conv2d) -> bool:
@@ -81,6 +88,51 @@ class NarrowBlock:
         )
         run("bitexpand_residual_block", job, 0, height)
         return result
+
+
+class NarrowDown:
+    """The way to the next level: half of what was seen, the bands beside it, a convolution of 3x3, ReLU.
+
+    Args:
+        layer: the convolution.
+        dtype: of what it gives, float32 or bfloat16.
+    """
+
+    def __init__(self, layer: torch.nn.Conv2d, dtype: torch.dtype) -> None:
+        self.finer, self.channels, self.dtype = layer.in_channels - _BANDS, layer.out_channels, dtype
+        weight = torch.nn.functional.pad(layer.weight.float(), (0, 0, 0, 0, 0, layer.in_channels % 2))
+        assert layer.bias is not None
+        group = _BLOCK_VECTORS[self.channels] * _LANES
+        self.weights, self.bias = _packed(_at_points(weight, _SMALL_TILE), group), _filled(layer.bias, group)
+
+    @staticmethod
+    def takes(layer: torch.nn.Conv2d) -> bool:
+        """Tell whether this processor can, and layers of this shape are compiled."""
+        return computes_bfloat16() and _DOWN.get(layer.in_channels - _BANDS) == layer.out_channels
+
+    def __call__(self, x: Tensor, band: Tensor) -> Tensor:
+        """Run it.
+
+        Args:
+            x: (1, C, 2 H, 2 W) float32 or bfloat16.
+            band: (1, 3, H, W) float32.
+
+        Returns:
+            (1, channels, H, W), channels last.
+        """
+        x, band = x.contiguous(memory_format=torch.channels_last), band.contiguous()
+        _, _, height, width = band.shape
+        assert x.shape == (1, self.finer, 2 * height, 2 * width)
+        assert x.dtype in (torch.float32, torch.bfloat16)
+        assert band.dtype == torch.float32
+        result = torch.empty((1, height, width, self.channels), dtype=self.dtype)
+        job = Down(
+            *(t.data_ptr() for t in (x, band, result, self.weights, self.bias)),
+            *(height, width, self.finer, self.channels),
+            *(t.dtype == torch.float32 for t in (x, result)),
+        )
+        run("bitexpand_down", job, 0, height)
+        return result.permute(0, 3, 1, 2)
 
 
 class NarrowHead:
@@ -141,7 +193,7 @@ def correct(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
 def can_correct(x: Tensor) -> bool:
     """Tell whether :func:`correct` takes this."""
     return x.dtype == torch.float32 or (
-        computes_bfloat16() and x.dtype == torch.bfloat16 and x.shape[1] == _CHANNELS
+        computes_bfloat16() and x.dtype == torch.bfloat16 and x.shape[1] in _CORRECTED
     )
 
 
@@ -150,15 +202,31 @@ def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
     compiled.run(name, job, top, bottom, torch.get_num_threads())
 
 
-def _parameters(layer: torch.nn.Conv2d, group: int) -> tuple[Tensor, Tensor]:
-    """Return packed weights and biases, both filled up with 0."""
+def _parameters(layer: torch.nn.Conv2d, group: int, tile: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return packed weights and biases, both filled up with 0; of a layer of 3x3 what its tiles are multiplied by."""
     assert layer.bias is not None
-    return _packed(_filled(layer.weight, group), group), _filled(layer.bias, group)
+    weight = _filled(layer.weight, group)
+    return _packed(weight if tile is None else _at_points(weight, tile), group), _filled(layer.bias, group)
+
+
+def _at_points(weight: Tensor, tile: int) -> Tensor:
+    """Return (outputs, inputs, points, 3) float32 for the tiles of convolutions.h, from (outputs, inputs, 3, 3).
+
+    The taps of a row are a polynomial's coefficients: its value at each point, divided by what the tile's were
+    multiplied by, and the highest one.
+    """
+    points = _POINTS[tile]
+    rows = []
+    for point in points:
+        scale = math.prod(point - other for other in points if other != point)
+        rows.append([point**power / scale for power in range(3)])
+    rows.append([0.0, 0.0, 1.0])
+    return torch.einsum("pk,oiyk->oipy", torch.tensor(rows, dtype=torch.float64), weight.double()).float()
 
 
 def _packed(weight: Tensor, group: int) -> Tensor:
     """Return (outputs, inputs, h, w) in bfloat16, by group of outputs, tap, pair of inputs, output of the group."""
-    pairs = weight.bfloat16().view(-1, group, weight.shape[1] // 2, 2, weight[0, 0].numel())
+    pairs = weight.bfloat16().reshape(-1, group, weight.shape[1] // 2, 2, weight[0, 0].numel())
     return pairs.permute(0, 4, 2, 1, 3).contiguous()
 
 

@@ -10,9 +10,11 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINED inline __attribute__((always_inline))  // members
+#define INLINE static INLINED
 
 namespace {
 
@@ -62,6 +64,17 @@ struct ResidualBlock {
     const uint32_t *first, *second;
     const float *first_bias, *second_bias;
     int32_t height, width, channels, wide;
+};
+
+// Half of `x`, with three bands beside its channels, and a convolution of those. `x` and `to` are bfloat16, or float32 if
+// wide; height, width and channels are those of the result.
+struct Down {
+    const void *x;
+    const float *band;
+    void *to;
+    const uint32_t *weights;
+    const float *bias;
+    int32_t height, width, finer, channels, from_wide, to_wide;
 };
 
 struct LookAgain {
@@ -132,6 +145,7 @@ class Buffer {
         used += count;
         return values.get() + used - count;
     }
+    uint16_t *take_narrow(size_t count) { return reinterpret_cast<uint16_t *>(take((count + 1) / 2)); }
 
   private:
     std::unique_ptr<float[]> values;
@@ -223,6 +237,8 @@ STEP(bitexpand_from_half, Convert, from_half)
 #undef STEPS
 #define STEPS(step) {nullptr, nullptr, nullptr, avx512_bf16::step}
 STEP(bitexpand_residual_block, ResidualBlock, residual_block)
+STEP(bitexpand_down, Down, down)
 #else
 EXPORT bitexpand_residual_block(const ResidualBlock *job, int, int, int) { return job ? 1 : sizeof(ResidualBlock); }
+EXPORT bitexpand_down(const Down *job, int, int, int) { return job ? 1 : sizeof(Down); }
 #endif

@@ -29,7 +29,9 @@ REACH = 80  # px: what lies farther from a sample has no say in it
 _GROWTH = (1, 1, 2, 4, 8)  # cells, which add up to radii of 1, 2, 4, 8 and 16
 
 
-def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
+def calm(
+    plate_codes: Tensor, estimate_cv: Tensor, limits: Bins, extremes: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Take back the model's moves inside of areas at code 0 or at the peak.
 
     Code 0 of a truncated plate stands for anything from 0 to 1, so there the estimate stays as it is.
@@ -38,6 +40,7 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
         plate_codes: (C, H, W), the source's code values, of any type.
         estimate_cv: float32, same shape, the model's estimate in LSB.
         limits: the bins; they tell the bit depth and what made the source.
+        extremes: the largest and the smallest code value of each cell, of (1, C, H, W), where they are known.
 
     Returns:
         float32, same shape, in LSB: the code values where moves are taken back, the estimate where they are not,
@@ -45,7 +48,8 @@ def calm(plate_codes: Tensor, estimate_cv: Tensor, limits: Bins) -> Tensor:
     """
     white, black_is_known = peak(limits.bits), limits.kind.middle == 0
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
-    largest, smallest = (cells[0] for cells in native.extremes(plate_codes.to(torch.float32)[None]))
+    extremes = extremes or native.extremes(plate_codes.to(torch.float32)[None])
+    largest, smallest = (cells[0] for cells in extremes)
     for end in [white] + [0] * black_is_known:
         rows = _rows_with_areas((largest == end) & (smallest == end), plate_codes.shape[1])
         if rows is not None:

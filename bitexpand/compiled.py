@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 FILE = Path(__file__).with_name("native") / "libbitexpand.so"
-LEVELS, FITS, REFITS = 6, 3, 2  # the shape that is compiled in, as in native.cpp
+LEVELS, FIT_SIZES, REFIT_SIZES = 6, (3, 5, 7), (5, 7)  # the shape that is compiled in, as in native.cpp
+FITS, REFITS = len(FIT_SIZES), len(REFIT_SIZES)
 _INSTRUCTION_SETS = ("plain", "avx2", "avx512", "avx512_bf16")
 Kernel: TypeAlias = Sequence[Sequence[float]]
 
@@ -23,14 +24,14 @@ Kernel: TypeAlias = Sequence[Sequence[float]]
 class Fit(ctypes.Structure):
     """A local fit: weights of the form centre + bend (x² + y²)."""
 
-    _fields_ = (("reach", c_int32), ("centre", c_float), ("bend", c_float))
+    _fields_ = (("centre", c_float), ("bend", c_float))
 
     @staticmethod
     def all(kernels: Sequence[Kernel]) -> ctypes.Array[Fit]:
         """Return kernels of the form centre + bend (x² + y²), which quadratic fits are."""
         middles = (len(kernel) // 2 for kernel in kernels)
         fits = [
-            Fit(m, kernel[m][m], kernel[m][m + 1] - kernel[m][m])
+            Fit(kernel[m][m], kernel[m][m + 1] - kernel[m][m])
             for m, kernel in zip(middles, kernels, strict=True)
         ]
         return (Fit * len(fits))(*fits)
@@ -138,6 +139,16 @@ class Clamp(ctypes.Structure):
     )
 
 
+class Measure(ctypes.Structure):
+    """The job of :func:`bitexpand.native.measure`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("codes", "values", "largest", "sums")),
+        *((name, c_int32) for name in ("width", "channels")),
+        *((name, c_float) for name in ("middle", "peak")),
+    )
+
+
 class Extremes(ctypes.Structure):
     """The job of :func:`bitexpand.native.extremes`."""
 
@@ -171,6 +182,7 @@ def library() -> ctypes.CDLL | None:
         ("bitexpand_halve", Halve),
         ("bitexpand_part_channels", PartChannels),
         ("bitexpand_clamp", Clamp),
+        ("bitexpand_measure", Measure),
         ("bitexpand_extremes", Extremes),
         ("bitexpand_to_half", Convert),
         ("bitexpand_from_half", Convert),

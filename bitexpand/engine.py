@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -29,7 +29,6 @@ from bitexpand.code_values import (
     Codes,
     Floats,
     bins,
-    middles,
     peak,
     source_kind,
 )
@@ -66,10 +65,20 @@ class Expanded:
 
 @dataclass(frozen=True)
 class _Plate:
-    """A plate, or a tile of one, on the device: int32 (h, w, C), and float32 (1, C, h, w); code values in LSB."""
+    """A plate, or a tile of one, on the device; code values in LSB.
+
+    Attributes:
+        codes: (h, w, C), int32, or uint16 for compiled steps.
+        plate_cv: float32 (1, C, h, w).
+    """
 
     codes: Tensor
     plate_cv: Tensor
+
+    @cached_property
+    def extremes(self) -> tuple[Tensor, Tensor]:
+        """The largest and the smallest sample of each cell, as :func:`bitexpand.native.extremes` has them."""
+        return native.extremes(self.plate_cv)
 
 
 class Expander:
@@ -191,6 +200,7 @@ class Expander:
     @torch.inference_mode()
     def _expand_tiled(self, codes: Codes, limits: Bins, tile: tuple[int, int]) -> Expanded:
         guard = Guard(limits, self.device, self._strength)
+        codes = np.require(codes, requirements=("C", "W"))  # PyTorch warns of what is read-only
         height, width, _ = codes.shape
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
         if len(pieces) == 1:
@@ -208,13 +218,11 @@ class Expander:
                 moves_cv = inside_cv - window
                 expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
             expanded_cv += codes
-        moved = middles(codes, limits.bits, limits.kind)
-        np.subtract(expanded_cv, moved, out=moved)
-        return Expanded(expanded_cv, guard.report(torch.from_numpy(np.abs(moved, out=moved))))
+        return Expanded(expanded_cv, guard.report(codes, expanded_cv))
 
     def _view(self, plate: _Plate, limits: Bins) -> View | None:
         """See the whole frame from farther away."""
-        return view_of(plate.plate_cv, partial(self._estimate, limits=limits))
+        return view_of(plate.plate_cv, partial(self._estimate, limits=limits), plate.extremes)
 
     def _expand_piece(
         self, plate: _Plate, limits: Bins, guard: Guard, piece: Tile, view: View | None
@@ -226,7 +234,7 @@ class Expander:
             estimate_cv = view.blended(plate_cv, estimate_cv, piece.rows.start, piece.columns.start)
         if self._post_smooth:
             estimate_cv = edge_gated_blur(estimate_cv, self._post_smooth)
-        estimate_cv = calm(plate_cv[0], estimate_cv[0], limits)
+        estimate_cv = calm(plate_cv[0], estimate_cv[0], limits, plate.extremes)
         try:
             return guard(plate.codes, estimate_cv.permute(1, 2, 0)).contiguous().cpu()
         except GuardError as error:
@@ -236,10 +244,10 @@ class Expander:
 
     def _plate(self, codes: Codes) -> _Plate:
         """Put (h, w, C) code values on the device."""
-        integers = torch.from_numpy(codes.astype(np.int32, order="C"))
         if self.device.type == "cpu" and native.available():
+            integers = torch.from_numpy(np.ascontiguousarray(codes))
             return _Plate(integers, native.part_channels(integers))
-        integers = integers.to(self.device)
+        integers = torch.from_numpy(codes.astype(np.int32)).to(self.device)
         plate_cv = integers.permute(2, 0, 1)[None].to(torch.float32, memory_format=torch.contiguous_format)
         return _Plate(integers, plate_cv)
 

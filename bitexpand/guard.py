@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitexpand import native
-from bitexpand.code_values import Bins, middles
+from bitexpand.code_values import Bins, Codes, Floats, middles, peak
 from bitexpand.errors import GuardError
 
 
@@ -32,6 +32,7 @@ class Guard:
     """Clamps estimates to the bins of one bit depth, bound and storage, on one device."""
 
     def __init__(self, bins: Bins, device: torch.device, strength: float = 1.0) -> None:
+        self._bins = bins
         self._lower = torch.from_numpy(bins.lower).to(device)
         self._upper = torch.from_numpy(bins.upper).to(device)
         middles_cv = middles(np.arange(len(bins.lower)), bins.bits, bins.kind)
@@ -43,7 +44,7 @@ class Guard:
         """Return what may be written.
 
         Args:
-            plate_codes: integer tensor of any shape, the source's code values.
+            plate_codes: uint16 or int32 tensor of any shape, the source's code values.
             estimate_cv: float32, same shape, the model's estimate in LSB.
 
         Returns:
@@ -53,7 +54,8 @@ class Guard:
         Raises:
             GuardError: the estimate holds NaN or Inf.
         """
-        clamped = self._clamp_natively if self._is_native(plate_codes) else self._clamp
+        is_native = native.is_codes(plate_codes) and native.available()
+        clamped = self._clamp_natively if is_native else self._clamp
         guarded_cv, outside, not_finite = clamped(plate_codes, estimate_cv)
         if not_finite:
             raise GuardError(f"{not_finite} of {estimate_cv.numel()} samples are not finite")
@@ -61,11 +63,7 @@ class Guard:
         self._samples += estimate_cv.numel()
         if self._strength == 1.0:
             return guarded_cv
-        return torch.lerp(self._middles[plate_codes], guarded_cv, self._strength)
-
-    def _is_native(self, plate_codes: Tensor) -> bool:
-        is_plain = plate_codes.device.type == "cpu" and plate_codes.dtype == torch.int32
-        return is_plain and plate_codes.ndim == 3 and plate_codes.is_contiguous() and native.available()
+        return torch.lerp(self._middles[plate_codes.to(torch.int32)], guarded_cv, self._strength)
 
     def _clamp_natively(self, plate_codes: Tensor, estimate_cv: Tensor) -> tuple[Tensor, int, int]:
         return native.clamp(plate_codes, estimate_cv, self._lower, self._upper)
@@ -76,16 +74,24 @@ class Guard:
         if not torch.isfinite(estimate_cv.sum()) and not torch.isfinite(estimate_cv).all():
             return estimate_cv, 0, int((~torch.isfinite(estimate_cv)).sum())
         lower, upper = (
-            ends.index_select(0, plate_codes.flatten()).view_as(plate_codes)
+            ends.index_select(0, plate_codes.flatten().to(torch.int32)).view_as(plate_codes)
             for ends in (self._lower, self._upper)
         )
         outside = int(((estimate_cv < lower) | (estimate_cv > upper)).sum())
         return torch.minimum(torch.maximum(estimate_cv, lower), upper), outside, 0
 
-    def report(self, moved: Tensor) -> GuardReport:
-        """Sum up a frame; ``moved`` is the distance of every written sample from its bin's middle, in LSB."""
-        return GuardReport(
-            clamped_share=self._clamped / max(self._samples, 1),
-            largest_move=float(moved.max()) if moved.numel() else 0.0,
-            mean_move=float(moved.mean(dtype=torch.float64)) if moved.numel() else 0.0,
-        )
+    def report(self, codes: Codes, expanded_cv: Floats) -> GuardReport:
+        """Sum up a frame.
+
+        Args:
+            codes: uint16 (H, W, C), contiguous, the source's code values.
+            expanded_cv: float32, same shape, contiguous, what leaves the engine, in LSB.
+        """
+        count = max(codes.size, 1)
+        if native.available() and codes.size:
+            tensors = torch.from_numpy(codes), torch.from_numpy(expanded_cv)
+            largest, total = native.measure(*tensors, self._bins.kind.middle, peak(self._bins.bits))
+        else:
+            moves_cv = np.abs(expanded_cv - middles(codes, self._bins.bits, self._bins.kind))
+            largest, total = float(moves_cv.max(initial=0)), float(moves_cv.sum(dtype=np.float64))
+        return GuardReport(self._clamped / max(self._samples, 1), largest, total / count)

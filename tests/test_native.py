@@ -208,7 +208,7 @@ def test_extremes_are_those_of_pytorch(seed: int, height: int, width: int) -> No
 @given(st.integers(0, 999), st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))
 def test_channels_are_parted(seed: int, height: int, width: int, channels: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    codes = torch.randint(0, 4096, (height, width, channels), generator=random).int()
+    codes = torch.randint(0, 4096, (height, width, channels), generator=random).to(torch.uint16)
     assert torch.equal(native.part_channels(codes), codes.permute(2, 0, 1)[None].float())
 
 

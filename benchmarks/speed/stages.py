@@ -59,7 +59,7 @@ def _calls(bench: Bench, size: Size) -> dict[str, clock.Call]:
 
 
 def _guard(plate: Plate, encoding: Encoding, estimate_cv: torch.Tensor, device: torch.device) -> clock.Call:
-    codes = torch.from_numpy(plate.codes.astype("int32")).to(device)
+    codes = torch.from_numpy(plate.codes if device.type == "cpu" else plate.codes.astype("int32")).to(device)
     return partial(Guard(encoding.limits(), device), codes, estimate_cv.to(device))
 
 

@@ -101,7 +101,9 @@ def estimate_cv(
     """
     half_width = None
     if below is not None and above is not None:
-        plate_cv, half_width = plate_cv + (above - below) / 2, (above + below) / 2
+        middle, half_width = (above - below) / 2, (above + below) / 2
+        if isinstance(middle, Tensor) or middle:
+            plate_cv = plate_cv + middle
     if module.units == "unit":
         scale = 1.0 / peak_cv
         return module(plate_cv * scale) / scale

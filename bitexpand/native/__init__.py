@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitexpand.compiled import (
+    FIT_SIZES,
     FITS,
     LEVELS,
+    REFIT_SIZES,
     REFITS,
     Believe,
     Blend,
@@ -26,6 +28,7 @@ from bitexpand.compiled import (
     Kernel,
     Look,
     LookAgain,
+    Measure,
     PartChannels,
     library,
 )
@@ -36,7 +39,8 @@ from bitexpand.native.layers import NarrowHead, NarrowLayer, run
 from bitexpand.native.layers import can_correct as can_correct
 from bitexpand.native.layers import correct as correct
 
-MAX_REACH = 16  # of a fit, and some room, in pixels
+MAX_REACH = 4  # of a fit to the first answer, in pixels, and an even number
+HALVED_COLUMNS = 32
 
 
 def available() -> bool:
@@ -48,8 +52,8 @@ def is_compiled_for(
     factor: int, levels: int, fits: Sequence[int], refits: Sequence[int], widths: bool
 ) -> bool:
     """Tell whether the compiled steps are for a network of this shape, which is the shipped one's."""
-    shape = (factor, levels, len(fits), len(refits))
-    return widths and shape == (2, LEVELS, FITS, REFITS) and max(*fits, *refits) <= 2 * MAX_REACH + 1
+    shape = (factor, levels, tuple(fits), tuple(refits))
+    return widths and shape == (2, LEVELS, FIT_SIZES, REFIT_SIZES)
 
 
 class Beliefs:
@@ -237,19 +241,18 @@ def extremes(plate: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halve(plate: Tensor) -> Tensor:
-    """Return means of 2x2 samples: (1, C, H, W) float32 to (1, C, H/2, W/2), W a multiple of 32."""
+    """Return means of 2x2 samples: (1, C, H, W) float32 to (1, C, H/2, W/2), W a multiple of ``HALVED_COLUMNS``."""
     plate = _planar(plate)
     _, channels, height, width = plate.shape
-    assert (height % 2, width % 32) == (0, 0)
+    assert (height % 2, width % HALVED_COLUMNS) == (0, 0)
     result = plate.new_empty((1, channels, height // 2, width // 2))
     run("bitexpand_halve", Halve(plate.data_ptr(), result.data_ptr(), width), 0, channels * height)
     return result
 
 
 def part_channels(codes: Tensor) -> Tensor:
-    """Return (H, W, C) int32 code values, contiguous, as float32 (1, C, H, W)."""
-    assert codes.dtype == torch.int32
-    assert codes.is_contiguous()
+    """Return (H, W, C) uint16 code values, contiguous, as float32 (1, C, H, W)."""
+    assert is_codes(codes)
     height, width, channels = codes.shape
     result = torch.empty((1, channels, height, width))
     job = PartChannels(codes.data_ptr(), result.data_ptr(), height, width, channels)
@@ -257,21 +260,26 @@ def part_channels(codes: Tensor) -> Tensor:
     return result
 
 
+def is_codes(codes: Tensor) -> bool:
+    """Tell whether these are code values that compiled steps take: (H, W, C) uint16, contiguous, on the CPU."""
+    is_plain = codes.device.type == "cpu" and codes.ndim == 3 and codes.is_contiguous()
+    return is_plain and codes.dtype == torch.uint16
+
+
 def clamp(codes: Tensor, estimate: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, int, int]:
     """Put estimates into their bins.
 
     Args:
-        codes: (H, W, C) int32 code values, contiguous, each of them below N.
+        codes: (H, W, C) uint16 code values, contiguous, each of them below N.
         estimate: same shape, float32, of any strides.
         lower, upper: (N,) float32, the ends of each code value's bin.
 
     Returns:
         What lies within the bins, float32 (H, W, C), contiguous; how many samples did not; how many are not finite.
     """
-    assert codes.dtype == torch.int32
-    assert codes.is_contiguous()
+    assert is_codes(codes)
     assert codes.shape == estimate.shape
-    assert not codes.numel() or 0 <= int(codes.min()) <= int(codes.max()) < len(lower) == len(upper)
+    assert not codes.numel() or int(codes.numpy().max()) < len(lower) == len(upper)
     assert estimate.dtype == lower.dtype == upper.dtype == torch.float32
     height, width, channels = codes.shape
     result = torch.empty(codes.shape)
@@ -283,6 +291,26 @@ def clamp(codes: Tensor, estimate: Tensor, lower: Tensor, upper: Tensor) -> tupl
     run("bitexpand_clamp", job, 0, height)
     outside, not_finite = (int(count) for count in counts.sum(1))
     return result, outside, not_finite
+
+
+def measure(codes: Tensor, values: Tensor, middle: float, peak: float) -> tuple[float, float]:
+    """Return how far values lie from the middles of their bins, at most and all together, in LSB.
+
+    Args:
+        codes: (H, W, C) uint16 code values, contiguous.
+        values: same shape, float32, contiguous, in LSB.
+        middle: of the bins, from the code value, in LSB.
+        peak: the largest middle.
+    """
+    assert is_codes(codes)
+    assert codes.shape == values.shape
+    assert values.dtype == torch.float32
+    assert values.is_contiguous()
+    height, width, channels = codes.shape
+    largest, sums = torch.zeros(height), torch.zeros(height, dtype=torch.float64)
+    job = Measure(*(t.data_ptr() for t in (codes, values, largest, sums)), width, channels, middle, peak)
+    run("bitexpand_measure", job, 0, height)
+    return float(largest.max()), float(sums.sum())
 
 
 def _cell_by_cell(told: Tensor) -> Tensor:

@@ -71,40 +71,54 @@ struct Plane {
     int added_from = 0;
 };
 
-INLINE Vector sum_at(const Plane &plane, int y, int x) {
-    y = y < 0 ? 0 : y >= plane.height ? plane.height - 1 : y;
-    Vector sum = load(plane.values + (size_t)y * plane.width + x);
-    return plane.added ? sum + load(plane.added + (size_t)(y - plane.added_from) * plane.width + x) : sum;
-}
+template <int count>
+constexpr size_t lines_of(int width) { return (size_t)2 * count * (width + 2 * LANES); }
 
-// A row of a local quadratic fit: weights of the form centre + bend (x^2 + y^2), the border repeated.
-// `sums` and `moments` have room for a row, and LANES before and after it.
-INLINE void fit_row(const Plane &plane, int y, const Fit &fit, float *sums, float *moments, float *to) {
-    const int reach = fit.reach, width = plane.width;
-    sums += LANES, moments += LANES;
+// A row of local quadratic fits: weights of the form centre + bend (x^2 + y^2), the border repeated. They reach `nearest`
+// pixels, one more, and so on. `lines` has room for two rows of each, and LANES before and after them; the fits are written
+// `stride` apart.
+template <int nearest, int count, bool is_sum>
+INLINE void fit_row(const Plane &plane, int y, const Fit (&fits)[count], float *lines, float *to, size_t stride) {
+    constexpr int farthest = nearest + count - 1;
+    const int width = plane.width, length = width + 2 * LANES;
+    const float *rows[2 * farthest + 1], *added[2 * farthest + 1];
+    for (int step = -farthest; step <= farthest; step++) {
+        const int at = y + step < 0 ? 0 : y + step >= plane.height ? plane.height - 1 : y + step;
+        rows[farthest + step] = plane.values + (size_t)at * width;
+        if (is_sum) added[farthest + step] = plane.added + (size_t)(at - plane.added_from) * width;
+    }
+    auto value = [&](int step, int x) {
+        const Vector own = load(rows[farthest + step] + x);
+        return is_sum ? own + load(added[farthest + step] + x) : own;
+    };
+    lines += LANES;
     for (int x = 0; x < width; x += LANES) {
-        Vector sum = sum_at(plane, y, x), moment = {};
-        for (int step = 1; step <= reach; step++) {
-            Vector pair = sum_at(plane, y - step, x) + sum_at(plane, y + step, x);
+        Vector sum = value(0, x), moment = {};
+        for (int step = 1; step <= farthest; step++) {
+            const Vector pair = value(-step, x) + value(step, x);
             sum += pair;
             moment += pair * (float)(step * step);
+            const int k = step - nearest;
+            if (k < 0) continue;
+            store(lines + 2 * k * length + x, sum * fits[k].centre + moment * fits[k].bend);
+            store(lines + (2 * k + 1) * length + x, sum * fits[k].bend);
         }
-        store(sums + x, sum);
-        store(moments + x, moment);
     }
-    for (int step = 1; step <= reach; step++) {
-        sums[-step] = sums[0], moments[-step] = moments[0];
-        sums[width - 1 + step] = sums[width - 1], moments[width - 1 + step] = moments[width - 1];
-    }
-    for (int x = 0; x < width; x += LANES) {
-        Vector total = load(sums + x) * fit.centre + load(moments + x) * fit.bend;
-        for (int step = 1; step <= reach; step++) {
-            float weight = fit.centre + fit.bend * (float)(step * step);
-            total += (load(sums + x - step) + load(sums + x + step)) * weight;
-            total += (load(moments + x - step) + load(moments + x + step)) * fit.bend;
+    for (int line = 0; line < 2 * count; line++)
+        for (int step = 1; step <= farthest; step++) {
+            float *row = lines + line * length;
+            row[-step] = row[0], row[width - 1 + step] = row[width - 1];
         }
-        store(to + x, total);
-    }
+    for (int x = 0; x < width; x += LANES)
+        for (int k = 0; k < count; k++) {
+            const float *columns = lines + 2 * k * length + x, *bends = columns + length;
+            Vector total = load(columns);
+            for (int step = 1; step <= nearest + k; step++) {
+                total += load(columns - step) + load(columns + step);
+                total += (load(bends - step) + load(bends + step)) * (float)(step * step);
+            }
+            store(to + k * stride + x, total);
+        }
 }
 
 // Bilinear interpolation along a row, to `factor` times its length; `from` has a sample more at either end.
@@ -215,9 +229,8 @@ INLINE void write_cells(const float *planar, int channels, int cells, void *to, 
         }
 }
 
-// A row of cells of what the network sees. The buffers have room for all channels, for a row of pixels, and for two more
-// with LANES before and after.
-INLINE void look_at(const Look &job, int row, float *planar, float *fitted, float *sums, float *moments, void *to) {
+// A row of cells of what the network sees. The buffers have room for all channels, and for a row of pixels of each fit.
+INLINE void look_at(const Look &job, int row, float *planar, float *fitted, float *lines, void *to) {
     const int width = job.width, cells = width / 2;
     const size_t pixels = (size_t)job.height * width, at = (size_t)row * cells;
     for (int channel = 0; channel < 3; channel++) {
@@ -234,12 +247,12 @@ INLINE void look_at(const Look &job, int row, float *planar, float *fitted, floa
                 store(to + cells + x, soft_limit(odd - load(mean + x), FINE_RANGE));
             }
             to += 15 * cells;
+            fit_row<NEAREST_FIT, FITS, false>(plane, y, job.fits, lines, fitted, width);
             for (int k = 0; k < FITS; k++, to += 12 * cells) {
-                fit_row(plane, y, job.fits[k], sums, moments, fitted);
                 for (int x = 0; x < cells; x += LANES) {
                     Vector own_even, own_odd;
                     part(own + 2 * x, own_even, own_odd);
-                    part(fitted + 2 * x, even, odd);
+                    part(fitted + k * width + 2 * x, even, odd);
                     store(to + x, FIT_GAIN * soft_limit(even - own_even, FINE_RANGE));
                     store(to + cells + x, FIT_GAIN * soft_limit(odd - own_odd, FINE_RANGE));
                 }
@@ -258,14 +271,14 @@ static bool look(const Look &job, int top, int bottom) {
 #else
     const size_t layer_size = 0;
 #endif
-    Buffer buffer((size_t)SEEN * cells + 3 * width + 4 * LANES + layer_size);
+    Buffer buffer((size_t)SEEN * cells + FITS * width + lines_of<FITS>(width) + layer_size);
     if (!buffer.is_there()) return false;
-    float *planar = buffer.take((size_t)SEEN * cells), *fitted = buffer.take(width);
-    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    float *planar = buffer.take((size_t)SEEN * cells), *fitted = buffer.take((size_t)FITS * width);
+    float *lines = buffer.take(lines_of<FITS>(width));
     if (!job.weights) {
         const size_t row_size = (size_t)SEEN * cells * (job.narrow ? 2 : 4);
         for (int row = top / 2; row < bottom / 2; row++)
-            look_at(job, row, planar, fitted, sums, moments, static_cast<char *>(job.to) + row * row_size);
+            look_at(job, row, planar, fitted, lines, static_cast<char *>(job.to) + row * row_size);
         return true;
     }
 #ifdef HAS_BFLOAT16
@@ -273,7 +286,7 @@ static bool look(const Look &job, int top, int bottom) {
     const Rows<SEEN, 1> seen(buffer, cells);
     auto see = [&](int row) {
         if (row < 0 || row >= job.height / 2) return around.clear(row);
-        look_at(job, row, planar, fitted, sums, moments, seen.row(row));
+        look_at(job, row, planar, fitted, lines, seen.row(row));
         around.take(row, seen.row(row));
     };
     see(top / 2 - 1);
@@ -384,11 +397,10 @@ static bool believe(const Believe &job, int top, int bottom) {
 #else
     const size_t head_size = 0;
 #endif
-    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS) + 3) * width + 8 * LANES + head_size);
+    Buffer buffer((size_t)(2 * (TOLD + BELIEFS) + 3 * (LEVELS + FITS)) * width + lines_of<FITS>(width) + head_size);
     if (!buffer.is_there()) return false;
     float *told = buffer.take((size_t)2 * TOLD * width), *beliefs = buffer.take((size_t)2 * BELIEFS * width);
-    float *others = buffer.take((size_t)3 * (LEVELS + FITS) * width);
-    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    float *others = buffer.take((size_t)3 * (LEVELS + FITS) * width), *lines = buffer.take(lines_of<FITS>(width));
 #ifdef HAS_BFLOAT16
     std::optional<Head<TOLD, BELIEFS>> head;
     if (job.cells) head.emplace(job, buffer, top / 2);
@@ -411,11 +423,11 @@ static bool believe(const Believe &job, int top, int bottom) {
                 const int factor = 2 << k;
                 const size_t samples = pixels / ((size_t)factor * factor);
                 float *to = others + (size_t)(3 * k + channel) * width;
-                smooth_row(job.smooth[k] + channel * samples, y, factor, job.height, width, sums, to);
+                smooth_row(job.smooth[k] + channel * samples, y, factor, job.height, width, lines, to);
             }
             const Plane plane = {job.plate + channel * pixels, job.height, width};
-            for (int k = 0; k < FITS; k++)
-                fit_row(plane, y, job.fits[k], sums, moments, others + (size_t)(3 * (LEVELS + k) + channel) * width);
+            float *fitted = others + (size_t)(3 * LEVELS + channel) * width;
+            fit_row<NEAREST_FIT, FITS, false>(plane, y, job.fits, lines, fitted, 3 * width);
         }
         const float *own_row = job.plate + (size_t)y * width;
         const float *told_row = told + (size_t)(y % 2) * width, *belief_row = beliefs + (size_t)(y % 2) * width;
@@ -466,16 +478,14 @@ static bool look_again(const LookAgain &job, int top, int bottom) {
     const int width = job.width;
     const size_t pixels = (size_t)job.height * width, kept = (size_t)job.kept * width;
     const float half = job.half_width;
-    Buffer buffer((size_t)(3 * REFITS + 2) * width + 4 * LANES);
+    Buffer buffer((size_t)3 * REFITS * width + lines_of<REFITS>(width));
     if (!buffer.is_there()) return false;
-    float *fitted = buffer.take((size_t)3 * REFITS * width);
-    float *sums = buffer.take(width + 2 * LANES), *moments = buffer.take(width + 2 * LANES);
+    float *fitted = buffer.take((size_t)3 * REFITS * width), *lines = buffer.take(lines_of<REFITS>(width));
     for (int y = top; y < bottom; y++) {
         for (int channel = 0; channel < 3; channel++) {
             const Plane plane = {job.plate + channel * pixels, job.height, width,
                                  job.beliefs + (6 + channel) * kept, job.kept_from};
-            for (int k = 0; k < REFITS; k++)
-                fit_row(plane, y, job.fits[k], sums, moments, fitted + (size_t)(3 * k + channel) * width);
+            fit_row<NEAREST_REFIT, REFITS, true>(plane, y, job.fits, lines, fitted + (size_t)channel * width, 3 * width);
         }
         const size_t at = (size_t)y * width;
         for (int x = 0; x < width; x += LANES) {
@@ -627,7 +637,7 @@ static bool part_channels(const PartChannels &job, int top, int bottom) {
     const size_t pixels = (size_t)job.height * job.width;
     for (int channel = 0; channel < job.channels; channel++)
         for (int y = top; y < bottom; y++) {
-            const int32_t *codes = job.codes + (size_t)y * job.width * job.channels + channel;
+            const uint16_t *codes = job.codes + (size_t)y * job.width * job.channels + channel;
             float *to = job.to + channel * pixels + (size_t)y * job.width;
             if (job.channels == 3)
                 for (int x = 0; x < job.width; x++) to[x] = (float)codes[3 * x];
@@ -655,6 +665,32 @@ static bool clamp(const Clamp &job, int top, int bottom) {
             }
         }
         job.outside[y] = outside, job.not_finite[y] = not_finite;
+    }
+    return true;
+}
+
+// How far samples lie from the middles of their bins: the largest distance of each row, and the sum.
+static bool measure(const Measure &job, int top, int bottom) {
+    typedef uint16_t Shorts __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+    const int count = job.width * job.channels;
+    for (int y = top; y < bottom; y++) {
+        const uint16_t *codes = job.codes + (size_t)y * count;
+        const float *values = job.values + (size_t)y * count;
+        Vector most = {}, sum = {};
+        float largest = 0;
+        double total = 0;
+        int x = 0;
+        for (; x + LANES <= count; x += LANES) {
+            const Vector code = __builtin_convertvector(*reinterpret_cast<const Shorts *>(codes + x), Vector);
+            const Vector move = magnitude(load(values + x) - smaller(code + job.middle, all(job.peak)));
+            most = larger(most, move), sum += move;
+        }
+        for (; x < count; x++) {
+            const float middle = codes[x] + job.middle, move = fabsf(values[x] - (middle < job.peak ? middle : job.peak));
+            largest = larger_of(largest, move), total += move;
+        }
+        for (int lane = 0; lane < LANES; lane++) largest = larger_of(largest, most[lane]), total += sum[lane];
+        job.largest[y] = largest, job.sums[y] = total;
     }
     return true;
 }

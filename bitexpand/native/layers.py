@@ -203,7 +203,7 @@ def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
 
 
 def _parameters(layer: torch.nn.Conv2d, group: int, tile: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return packed weights and biases, both filled up with 0; of a layer of 3x3 what its tiles are multiplied by."""
+    """Return packed weights and biases, filled up with 0; of a layer in tiles what those are multiplied by."""
     assert layer.bias is not None
     weight = _filled(layer.weight, group)
     return _packed(weight if tile is None else _at_points(weight, tile), group), _filled(layer.bias, group)

@@ -20,6 +20,7 @@ namespace {
 
 // The shipped shape of `pyramid`; bitexpand/native/__init__.py asks for it, bitexpand/models/pyramid.py has the others.
 constexpr int LEVELS = 6, FITS = 3, REFITS = 2, LOOKS = 2 + REFITS;
+constexpr int NEAREST_FIT = 1, NEAREST_REFIT = 2;  // how far the first ones reach, in pixels; each other one pixel farther
 constexpr int SEEN = 12 * (1 + FITS) + 4;  // what the network sees of a cell
 constexpr int CHANNELS = 32;  // of the finest level
 constexpr int TAPS = 32;  // of 3x3 with three outputs, which are 27, and some room
@@ -28,7 +29,6 @@ constexpr int GROUP = 32, BLOCK = 8;  // outputs and cells of the head that are 
 constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
 
 struct Fit {
-    int32_t reach;
     float centre, bend;
 };
 
@@ -109,19 +109,29 @@ struct Halve {
 };
 
 struct PartChannels {
-    const int32_t *codes;
+    const uint16_t *codes;
     float *to;
     int32_t height, width, channels;
 };
 
 // The estimate's samples lie `pitch` apart from row to row, `step` within a row, `stride` from channel to channel.
 struct Clamp {
-    const int32_t *codes;
+    const uint16_t *codes;
     const float *estimate, *lower, *upper;
     float *to;
     int32_t *outside, *not_finite;
     int64_t pitch, step, stride;
     int32_t width, channels;
+};
+
+// `largest` and `sums` are of each row.
+struct Measure {
+    const uint16_t *codes;
+    const float *values;
+    float *largest;
+    double *sums;
+    int32_t width, channels;
+    float middle, peak;
 };
 
 struct Extremes {
@@ -230,6 +240,7 @@ STEP(bitexpand_blend, Blend, blend)
 STEP(bitexpand_halve, Halve, halve)
 STEP(bitexpand_part_channels, PartChannels, part_channels)
 STEP(bitexpand_clamp, Clamp, clamp)
+STEP(bitexpand_measure, Measure, measure)
 STEP(bitexpand_extremes, Extremes, extremes)
 STEP(bitexpand_to_half, Convert, to_half)
 STEP(bitexpand_from_half, Convert, from_half)

@@ -115,6 +115,8 @@ def _grown(cells: Tensor) -> Tensor:
 
 def _whole_cells(plate_cv: Tensor) -> Tensor:
     height, width = plate_cv.shape[-2:]
+    if not _is_traced() and height % CELL == width % CELL == 0:
+        return plate_cv
     return F.pad(plate_cv, (0, -width % CELL, 0, -height % CELL), mode="replicate")
 
 

@@ -450,23 +450,24 @@ class Pyramid(PlateModel):
         mixture's logits, which are large, and the coarse levels, which hold for many pixels. There the residual
         blocks compute in narrow numbers what they add, and no more.
         """
+        if dtype == torch.bfloat16:  # out of weights that have not been rounded yet
+            for block in chain(self.encoder, self.decoder):
+                assert isinstance(block, ResidualBlock)
+                block.use_compiled()
+            down = [layer for layer in self.down if isinstance(layer, nn.Conv2d)]
+            can_go_down = all(native.NarrowDown.takes(layer) for layer in down)
+            if self._has_native_shape and native.NarrowLayer.takes(self.stem) and can_go_down:
+                self._narrow_stem = native.NarrowLayer(self.stem)
+                self._narrow_down = [
+                    native.NarrowDown(layer, dtype if level < NARROW_LEVELS else torch.float32)
+                    for level, layer in enumerate(down, 1)
+                ]
+                self.bytes_per_pixel = NATIVE_BYTES_PER_PIXEL
         for layers in (
             *(self.encoder, self.decoder, self.down[: NARROW_LEVELS - 1], self.up[:NARROW_LEVELS]),
             *(self.stem, self.correction[:NARROW_LEVELS]),
         ):
             layers.to(dtype)
-        if dtype == torch.bfloat16:
-            for block in chain(self.encoder, self.decoder):
-                assert isinstance(block, ResidualBlock)
-                block.use_compiled()
-            can_go_down = all(native.NarrowDown.takes(layer) for layer in self.down)
-            if self._has_native_shape and native.NarrowLayer.takes(self.stem) and can_go_down:
-                self._narrow_stem = native.NarrowLayer(self.stem)
-                self._narrow_down = [
-                    native.NarrowDown(layer, dtype if level < NARROW_LEVELS else torch.float32)
-                    for level, layer in enumerate(self.down, 1)
-                ]
-                self.bytes_per_pixel = NATIVE_BYTES_PER_PIXEL
 
     def _start_as_identity(self) -> None:
         """Zero the corrections, so that training starts from the plate's own pyramid, and from a narrow belief."""

@@ -1,6 +1,8 @@
 """Layers of ``pyramid``, compiled; most in bfloat16, with sums in float32, rounded once where a layer ends.
 
-PyTorch's convolutions in bfloat16 take a fifth longer, and what comes between two of them as long as half of one.
+Layers of 3x3 take a half to two thirds of the multiplications that PyTorch's do, in tiles of a few cells of a row
+(``convolutions.h`` says how), and what comes between two of them costs next to nothing. Only the head's takes each
+product by itself: tiles round by a little more, and what it tells decides between the candidates.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ class NarrowBlock:
     """Two convolutions of 3x3 beside an identity, in bfloat16 but for what they are added to."""
 
     def __init__(self, first: torch.nn.Conv2d, second: torch.nn.Conv2d) -> None:
-        self.channels = first.out_channels
-        group = _BLOCK_VECTORS[self.channels] * _LANES
-        tile = _SMALL_TILE if self.channels == _CHANNELS else _LARGE_TILE
+        self.inputs = first.in_channels
+        group = _BLOCK_VECTORS[self.inputs] * _LANES
+        tile = _SMALL_TILE if self.inputs == _CHANNELS else _LARGE_TILE
         self.first, self.first_bias = _parameters(first, group, tile)
         self.second, self.second_bias = _parameters(second, group, tile)
 
@@ -72,7 +74,7 @@ class NarrowBlock:
         x = x.contiguous(memory_format=torch.channels_last)
         _, channels, height, width = x.shape
         wide = x.dtype == torch.float32
-        assert channels == self.channels
+        assert channels == self.inputs
         assert x.dtype in (torch.float32, torch.bfloat16)
         if coarser is not None:
             assert not wide
@@ -99,7 +101,7 @@ class NarrowDown:
     """
 
     def __init__(self, layer: torch.nn.Conv2d, dtype: torch.dtype) -> None:
-        self.finer, self.channels, self.dtype = layer.in_channels - _BANDS, layer.out_channels, dtype
+        self.inputs, self.channels, self.dtype = layer.in_channels, layer.out_channels, dtype
         weight = torch.nn.functional.pad(layer.weight.float(), (0, 0, 0, 0, 0, layer.in_channels % 2))
         assert layer.bias is not None
         group = _BLOCK_VECTORS[self.channels] * _LANES
@@ -122,13 +124,14 @@ class NarrowDown:
         """
         x, band = x.contiguous(memory_format=torch.channels_last), band.contiguous()
         _, _, height, width = band.shape
-        assert x.shape == (1, self.finer, 2 * height, 2 * width)
+        finer = self.inputs - _BANDS
+        assert x.shape == (1, finer, 2 * height, 2 * width)
         assert x.dtype in (torch.float32, torch.bfloat16)
         assert band.dtype == torch.float32
         result = torch.empty((1, height, width, self.channels), dtype=self.dtype)
         job = Down(
             *(t.data_ptr() for t in (x, band, result, self.weights, self.bias)),
-            *(height, width, self.finer, self.channels),
+            *(height, width, finer, self.channels),
             *(t.dtype == torch.float32 for t in (x, result)),
         )
         run("bitexpand_down", job, 0, height)

@@ -42,7 +42,7 @@ from bitexpand.models.layout import channels_last, is_plain, pixel_shuffle, pixe
 FINE_RANGE = 4.0  # LSB: where differences inside a cell, and those to the fits, begin to saturate
 BAND_RANGE = 8.0  # LSB: where the bands of the Laplacian pyramid do
 FIT_GAIN = 2.0  # local fits differ from the plate by fractions of an LSB
-NATIVE_BYTES_PER_PIXEL = 140  # in bfloat16 with compiled steps, and with what the engine makes beside
+NATIVE_BYTES_PER_PIXEL = 95  # in bfloat16 with compiled steps, and with what the engine makes beside
 NARROW_LEVELS = 2  # finest ones, whose numbers may be narrow throughout
 STRIP_STEP = 16  # rows; no less, as the filters reach into the next strip and no further
 START_LOGIT = -2.0  # hardly a second look
@@ -169,9 +169,9 @@ class Pyramid(PlateModel):
             *fits, features = self._in_strips(
                 plate, partial(self._look, plate, means[0], bands[0], half_width)
             )
-        x = self._seen(features)
+        seen = [self._seen(features)]
         del features  # the largest tensor
-        x, corrections = self._body(x, bands)
+        x, corrections = self._body(seen.pop(), bands)
         del bands
         with full_precision(plate):
             smooth = [
@@ -205,9 +205,9 @@ class Pyramid(PlateModel):
         plate, width = plate.contiguous(), HALF_BIN if half_width is None else half_width
         octaves, dtype = math.log2(width / HALF_BIN), self.stem.weight.dtype
         first = self._narrow_stem if dtype == torch.bfloat16 else None
-        x = native.look(plate, means[0], bands[0], octaves, self.fit_kernels, dtype, first)
-        x = x if first else self._seen(x)
-        x, corrections = self._body(x, bands)
+        look = partial(native.look, plate, means[0], bands[0], octaves, self.fit_kernels, dtype, first)
+        # what is seen has no name here, as that would keep its memory until the end
+        x, corrections = self._body(look() if first else self._seen(look()), bands)
         smooth = [mean + delta.float() for mean, delta in zip(means[:-1], corrections, strict=True)]
         result, done = torch.empty_like(plate), 0
         beliefs = None  # of the rows at hand; the second look follows the first, a little behind

@@ -214,9 +214,10 @@ class Expander:
             expanded_cv = np.zeros(codes.shape, np.float32)
             for piece in pieces:
                 window = codes[piece.window]
-                inside_cv = self._expand_piece(self._plate(window), limits, guard, piece, view).numpy()
-                moves_cv = inside_cv - window
-                expanded_cv[piece.window] += moves_cv * piece.weights().numpy()[..., None]
+                moves_cv = self._expand_piece(self._plate(window), limits, guard, piece, view).numpy()
+                moves_cv -= window
+                moves_cv *= piece.weights().numpy()[..., None]
+                expanded_cv[piece.window] += moves_cv
             expanded_cv += codes
         return Expanded(expanded_cv, guard.report(codes, expanded_cv))
 

@@ -41,7 +41,7 @@ SIDE_BY_SIDE = 2
 SMALL_FRAME = 4 << 20  # pixels; up to here frames go side by side, in the memory that a large one takes
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
 _TRIM_EVERY = 64  # frames; costs less than 1 % of their time
-_KEPT_BLOCK = 256 << 20  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
+_KEPT_BLOCK = 1 << 30  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
 
 
 def expand_sequence(job: Job) -> Iterator[FrameResult]:

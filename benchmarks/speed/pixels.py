@@ -9,11 +9,13 @@ from benchmarks.speed import clock
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.figures import Figure, Size
 from benchmarks.speed.plates import plate_codes
-from bitexpand.code_values import bins
+from bitexpand.code_values import Bins, Codes, bins
+from bitexpand.engine import Expander
 from bitexpand.errors import UsageError
 from bitexpand.pipeline import keep_freed_memory
 
 SIZES: tuple[Size, ...] = ((960, 540), (1920, 1080), (4096, 2160), (7680, 4320))  # 0.5 to 33 megapixels
+_PIXELS = 8 << 20  # that each size is timed with, so that a moment's noise is not all that a small one meets
 TILED: Size = (2048, 1152)
 TILE = 1536
 
@@ -28,16 +30,23 @@ def measure(bench: Bench) -> Iterator[Figure]:
 def _cost(bench: Bench, model: str) -> Iterator[Figure]:
     keep_freed_memory()  # as the command line does
     expander, limits = bench.expander(model), bins(8)
+    counts = {size: max(1, round(_PIXELS / (size[0] * size[1]))) for size in SIZES}
+    calls = {
+        size: partial(_expand, expander, plate_codes(size), limits, count) for size, count in counts.items()
+    }
+    for call in calls.values():
+        call()
     costs = []
-    for width, height in SIZES:
-        codes = plate_codes((width, height))
-        repeats = max(1, round(bench.repeats * SIZES[1][0] * SIZES[1][1] / (width * height)))  # 1 from 4K on
-        expand = partial(expander.expand_frame, codes, limits)
-        expand()
-        seconds = clock.take_turns({"": expand}, repeats)[""]
-        costs.append(1e9 * seconds / (width * height))
+    for size, seconds in clock.take_turns(calls, bench.repeats).items():
+        width, height = size
+        costs.append(1e9 * seconds / (counts[size] * width * height))
         yield Figure(f"{model}: expand, a pixel of {width}x{height}", costs[-1], "ns")
     yield Figure(f"{model}: dearest over cheapest pixel", max(costs) / min(costs), "ratio", at_most=1.15)
+
+
+def _expand(expander: Expander, codes: Codes, limits: Bins, count: int) -> None:
+    for _ in range(count):
+        expander.expand_frame(codes, limits)
 
 
 def _tiles(bench: Bench, model: str) -> Iterator[Figure]:

@@ -103,7 +103,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=ConvNextUNet,
         config=ConvNextConfig(reach=0.5, posterior=True),
         weights="dequant-convnext.safetensors",
-        sha256="a799c6394b793c080e5d3e66fb4581fb37009838221b19be3fb744f149ea4f8d",
+        sha256="20ab935aad4b546b8bc96d9e5f8838a0a64940a565a45cd05c94f4271e10a826",
         needs_weights=True,
         summary="safe dequantisation with ConvNeXt blocks and attention, 11.15 M parameters",
         licence="MIT",

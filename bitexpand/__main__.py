@@ -1,5 +1,5 @@
 """``python -m bitexpand``."""
 
-from bitexpand.cli import main
+from bitexpand.cli import run
 
-main()
+run()

@@ -69,6 +69,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code or 0)
 
 
+def run() -> NoReturn:
+    """As :func:`main`, for a process that has nothing else to do.
+
+    It ends at once: to take down what PyTorch set up, object by object, took a fifth as long as to set it up.
+    """
+    code = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        assert isinstance(leaving.code, int)
+        code = leaving.code
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            code = code or 1
+    os._exit(code)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="bitexpand")
 def cli() -> None:

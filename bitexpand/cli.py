@@ -78,8 +78,7 @@ def run() -> NoReturn:
     try:
         main()
     except SystemExit as leaving:
-        assert isinstance(leaving.code, int)
-        code = leaving.code
+        code = leaving.code if isinstance(leaving.code, int) else 1
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream:

@@ -83,7 +83,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=DequantUNet,
         config=DequantConfig(reach=0.5, posterior=True),
         weights="dequant-unet.safetensors",
-        sha256="ba89bdeb33252fadcde13dae16853c2100f037a4c36f97721169ae1774dfb093",
+        sha256="7466345a7076f525dbce60025b74d36911ba9673af5304809f8d01c6bd57693f",
         needs_weights=True,
         summary="safe dequantisation: cannot leave the bin, sees 192 px, 0.49 M parameters",
         licence="MIT",

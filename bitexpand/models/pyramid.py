@@ -446,7 +446,7 @@ class Pyramid(PlateModel):
     def narrow(self, dtype: torch.dtype) -> None:
         """Run nearly all of the network in bfloat16 or float16; what its coarse levels hold stays float32.
 
-        Rounding moves estimates by up to 0.007 LSB so, against 0.014 were it the whole network: what decides is the
+        Rounding moves estimates by up to 0.008 LSB so, against 0.014 were it the whole network: what decides is the
         mixture's logits, which are large, and the coarse levels, which hold for many pixels. There the residual
         blocks compute in narrow numbers what they add, and no more.
         """

@@ -18,7 +18,6 @@ from benchmarks.speed.operations import count
 from benchmarks.speed.plates import SIZE, plate_codes
 from bitexpand.code_values import bins
 
-
 _FEW = 0.05  # of the multiplications: so few say nothing of a rate
 
 

@@ -16,16 +16,19 @@ INLINE void add_products(const uint16_t *from, int pitch, const uint32_t *weight
     }
 }
 
-// Cells of a layer of 1x1. Weights: for each group of outputs and pair of inputs, the pairs of a group's outputs, of which
-// there are `vectors` times 16.
-template <int inputs, int vectors, int cells>
-INLINE void convolve_cells(const uint16_t *from, const uint32_t *weights, const float *bias, int groups, float *to) {
+// Cells of a layer of 1x1, or of 3x3 that takes each product by itself. `rows` are the rows around, from the first cell on;
+// of 1x1 only the middle one is looked at. Weights: for each group of outputs, tap and pair of inputs, the pairs of a group's
+// outputs, of which there are `vectors` times 16.
+template <int inputs, int vectors, int cells, int taps>
+INLINE void convolve_cells(const uint16_t *const *rows, const uint32_t *weights, const float *bias, int groups, float *to) {
     for (int group = 0; group < groups; group++) {
         __m512 sums[vectors][cells];
         for (int v = 0; v < vectors; v++)
             for (int cell = 0; cell < cells; cell++) sums[v][cell] = _mm512_loadu_ps(bias + (group * vectors + v) * 16);
-        add_products<inputs, vectors, cells>(from, inputs, weights, sums);
-        weights += inputs / 2 * vectors * 16;
+        for (int tap = 0; tap < taps; tap++, weights += inputs / 2 * vectors * 16) {
+            const uint16_t *from = taps == 1 ? rows[1] : rows[tap / 3] + (tap % 3 - 1) * inputs;
+            add_products<inputs, vectors, cells>(from, inputs, weights, sums);
+        }
         for (int cell = 0; cell < cells; cell++)
             for (int v = 0; v < vectors; v++)
                 _mm512_storeu_ps(to + ((cell * groups + group) * vectors + v) * 16, sums[v][cell]);

@@ -339,16 +339,16 @@ class Head {
         for (int cell = 0; cell < cells; cell += BLOCK) {
             const uint16_t *rows[3];
             for (int y = 0; y < 3; y++) rows[y] = around.row(row + y - 1) + cell * CHANNELS;
-            convolve<9, TOLD>(rows, job.told_weights, job.told_bias);
+            convolve_cells<CHANNELS, VECTORS, BLOCK, 9>(rows, job.told_weights, job.told_bias, TOLD / GROUP, block);
             spread(block, told, TOLD, BLOCK, told_rows + 2 * cell, job.width);
-            convolve<1, BELIEFS>(rows, job.belief_weights, job.belief_bias);
+            convolve_cells<CHANNELS, VECTORS, BLOCK, 1>(rows, job.belief_weights, job.belief_bias, BELIEFS / GROUP, block);
             spread(block, beliefs, BELIEFS, BLOCK, belief_rows + 2 * cell, job.width);
         }
     }
 
   private:
     static constexpr int TOLD = (4 * told + GROUP - 1) / GROUP * GROUP, BELIEFS = (4 * beliefs + GROUP - 1) / GROUP * GROUP;
-    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD : BELIEFS) * BLOCK;
+    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD : BELIEFS) * BLOCK, VECTORS = GROUP / LANES;
     const Believe &job;
     const int cells;
     const Rows<CHANNELS, 3> around;
@@ -360,21 +360,6 @@ class Head {
             memset(around.row(row), 0, size);
         else
             memcpy(around.row(row), job.cells + (size_t)row * cells * CHANNELS, size);
-    }
-    template <int taps, int outputs>
-    INLINED void convolve(const uint16_t *const *rows, const uint32_t *weights, const float *bias) {
-        constexpr int vectors = GROUP / LANES;
-        for (int output = 0; output < outputs; output += GROUP) {
-            __m512 sums[vectors][BLOCK];
-            for (int v = 0; v < vectors; v++)
-                for (int cell = 0; cell < BLOCK; cell++) sums[v][cell] = _mm512_loadu_ps(bias + output + v * LANES);
-            for (int tap = 0; tap < taps; tap++, weights += CHANNELS / 2 * GROUP)
-                add_products<CHANNELS, vectors, BLOCK>(taps == 1 ? rows[1] : rows[tap / 3] + (tap % 3 - 1) * CHANNELS, CHANNELS,
-                                                       weights, sums);
-            for (int cell = 0; cell < BLOCK; cell++)
-                for (int v = 0; v < vectors; v++)
-                    _mm512_storeu_ps(block + cell * outputs + output + v * LANES, sums[v][cell]);
-        }
     }
 };
 #endif
@@ -603,12 +588,12 @@ static bool correct(const Correct &job, int top, int bottom) {
             const size_t count = (size_t)width * job.channels;
             memcpy(seen, static_cast<const uint16_t *>(job.x) + row * count, count * sizeof *seen);
             for (int cell = 0; cell < width; cell += 12) {
-                const uint16_t *from = seen + cell * job.channels;
+                const uint16_t *const from[] = {nullptr, seen + cell * job.channels};
                 float *to = said(row) + cell * TAPS;
                 if (job.channels == 32)
-                    convolve_cells<32, TAPS / LANES, 12>(from, weights, none, 1, to);
+                    convolve_cells<32, TAPS / LANES, 12, 1>(from, weights, none, 1, to);
                 else
-                    convolve_cells<48, TAPS / LANES, 12>(from, weights, none, 1, to);
+                    convolve_cells<48, TAPS / LANES, 12, 1>(from, weights, none, 1, to);
             }
             memset(said(row) + width * TAPS, 0, TAPS * sizeof(float));
             return;

@@ -102,10 +102,7 @@ class NarrowDown:
 
     def __init__(self, layer: torch.nn.Conv2d, dtype: torch.dtype) -> None:
         self.inputs, self.channels, self.dtype = layer.in_channels, layer.out_channels, dtype
-        weight = torch.nn.functional.pad(layer.weight.float(), (0, 0, 0, 0, 0, layer.in_channels % 2))
-        assert layer.bias is not None
-        group = _BLOCK_VECTORS[self.channels] * _LANES
-        self.weights, self.bias = _packed(_at_points(weight, _SMALL_TILE), group), _filled(layer.bias, group)
+        self.weights, self.bias = _parameters(layer, _BLOCK_VECTORS[self.channels] * _LANES, _SMALL_TILE)
 
     @staticmethod
     def takes(layer: torch.nn.Conv2d) -> bool:
@@ -206,9 +203,12 @@ def run(name: str, job: ctypes.Structure, top: int, bottom: int) -> None:
 
 
 def _parameters(layer: torch.nn.Conv2d, group: int, tile: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return packed weights and biases, filled up with 0; of a layer in tiles what those are multiplied by."""
+    """Return packed weights and biases, filled up with 0: outputs to whole groups, inputs to pairs.
+
+    Weights of a layer in tiles are what those are multiplied by.
+    """
     assert layer.bias is not None
-    weight = _filled(layer.weight, group)
+    weight = torch.nn.functional.pad(_filled(layer.weight, group), (0, 0, 0, 0, 0, layer.in_channels % 2))
     return _packed(weight if tile is None else _at_points(weight, tile), group), _filled(layer.bias, group)
 
 

@@ -144,7 +144,7 @@ def believe(
         heads = (None, None, *head.pointers())
     else:
         told, beliefs = (_cell_by_cell(part) for part in head)  # named, as their memory must last
-        heads = (told.data_ptr(), beliefs.data_ptr(), None, None, None, None, None)
+        heads = (told.data_ptr(), beliefs.data_ptr(), *[None] * 6)
     job = Believe(
         plate.data_ptr(),
         (c_void_p * LEVELS)(*(level.data_ptr() for level in smooth)),

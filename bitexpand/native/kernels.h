@@ -324,42 +324,63 @@ INLINE void spread(const float *told, int channels, int each, int cells, float *
 
 #ifdef HAS_BFLOAT16
 // What the head tells of rows of cells, one after the other: to two planar rows of pixels each. Its layer of 3x3 takes
-// each product by itself: tiles would round what decides between the candidates by half as much again.
+// each product by itself: tiles would round what decides between the candidates by half as much again. Outputs beyond a
+// whole group are what each cell says to the nine around it, as in `correct`.
 template <int told, int beliefs>
 class Head {
   public:
     Head(const Believe &job, Buffer &buffer, int row) : job(job), cells(job.width / 2), around(buffer, cells) {
         block = buffer.take(BLOCK_SIZE);
+        sums = buffer.take(3 * sums_length(cells));
         see(row - 1);
         see(row);
     }
-    static size_t size_of(int cells) { return Rows<CHANNELS, 3>::size_of(cells) / 2 + 1 + BLOCK_SIZE; }
+    static size_t size_of(int cells) { return Rows<CHANNELS, 3>::size_of(cells) / 2 + 1 + BLOCK_SIZE + 3 * sums_length(cells); }
     void tell(int row, float *told_rows, float *belief_rows) {
         see(row + 1);
         for (int cell = 0; cell < cells; cell += BLOCK) {
             const uint16_t *rows[3];
             for (int y = 0; y < 3; y++) rows[y] = around.row(row + y - 1) + cell * CHANNELS;
             convolve_cells<CHANNELS, VECTORS, BLOCK, 9>(rows, job.told_weights, job.told_bias, TOLD / GROUP, block);
-            spread(block, told, TOLD, BLOCK, told_rows + 2 * cell, job.width);
+            spread(block, TOLD / 4, TOLD, BLOCK, told_rows + 2 * cell, job.width);
+            spread(sums_of(row, cell), REST / 4, REST, BLOCK, told_rows + (size_t)TOLD / 2 * job.width + 2 * cell, job.width);
             convolve_cells<CHANNELS, VECTORS, BLOCK, 1>(rows, job.belief_weights, job.belief_bias, BELIEFS / GROUP, block);
             spread(block, beliefs, BELIEFS, BLOCK, belief_rows + 2 * cell, job.width);
         }
     }
 
   private:
-    static constexpr int TOLD = (4 * told + GROUP - 1) / GROUP * GROUP, BELIEFS = (4 * beliefs + GROUP - 1) / GROUP * GROUP;
-    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD : BELIEFS) * BLOCK, VECTORS = GROUP / LANES;
+    static constexpr int TOLD = 4 * told / GROUP * GROUP, REST = 4 * told - TOLD, SAID = (9 * REST + GROUP - 1) / GROUP * GROUP;
+    static constexpr int BELIEFS = (4 * beliefs + GROUP - 1) / GROUP * GROUP, VECTORS = GROUP / LANES;
+    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD > SAID ? TOLD : SAID : BELIEFS > SAID ? BELIEFS : SAID) * BLOCK;
+    static_assert(REST == 4, "a register of four numbers");
     const Believe &job;
     const int cells;
     const Rows<CHANNELS, 3> around;
-    float *block;
+    float *block, *sums;
+
+    static size_t sums_length(int cells) { return (size_t)REST * (cells + 2); }
+    float *sums_of(int row, int cell) const { return sums + (row + 3) % 3 * sums_length(cells) + REST * (cell + 1); }
 
     void see(int row) {
+        for (int cell = 0; cell < cells; cell++)
+            memcpy(sums_of(row + 1, cell), job.told_bias + TOLD, REST * sizeof(float));
         const size_t size = (size_t)cells * CHANNELS * sizeof *job.cells;
-        if (row < 0 || row >= job.height / 2)
+        if (row < 0 || row >= job.height / 2) {
             memset(around.row(row), 0, size);
-        else
-            memcpy(around.row(row), job.cells + (size_t)row * cells * CHANNELS, size);
+            return;
+        }
+        memcpy(around.row(row), job.cells + (size_t)row * cells * CHANNELS, size);
+        const float none[SAID] = {};
+        for (int cell = 0; cell < cells; cell += BLOCK) {
+            const uint16_t *const rows[] = {nullptr, around.row(row) + cell * CHANNELS};
+            convolve_cells<CHANNELS, VECTORS, BLOCK, 1>(rows, job.said_weights, none, SAID / GROUP, block);
+            for (int c = 0; c < BLOCK; c++)
+                for (int tap = 0; tap < 9; tap++) {
+                    float *sum = sums_of(row + 1 - tap / 3, cell + c + 1 - tap % 3);
+                    _mm_storeu_ps(sum, _mm_add_ps(_mm_loadu_ps(sum), _mm_loadu_ps(block + c * SAID + REST * tap)));
+                }
+        }
     }
 };
 #endif

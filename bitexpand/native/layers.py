@@ -21,7 +21,7 @@ _CHANNELS = 32  # of the finest level
 _BLOCK_VECTORS = {32: 2, 48: 3, 64: 4, 96: 3}  # channels: vectors of outputs in a group, as in convolutions.h
 _DOWN = {32: 48, 48: 64, 64: 96, 96: 96}  # channels of the finer level and of the coarser one, likewise
 _BANDS = 3
-_GROUP = 32  # outputs of the head in a group
+_GROUP = 48  # outputs of the head in a group
 _SMALL_TILE, _LARGE_TILE = 2, 4  # cells of a tile, as in convolutions.h
 _POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.625, -0.625, 1.25, -1.25)}  # likewise
 _LANES = 16
@@ -146,8 +146,12 @@ class NarrowHead:
 
     def __init__(self, cells: Tensor, told: torch.nn.Conv2d, believed: torch.nn.Conv2d) -> None:
         self.cells = cells.contiguous(memory_format=torch.channels_last)
-        parameters = [_parameters(layer, _GROUP) for layer in (told, believed)]
-        self.weights, self.biases = zip(*parameters, strict=True)
+        whole = told.out_channels // _GROUP * _GROUP
+        said = _packed(_filled(_said(told.weight[whole:]), _GROUP), _GROUP)
+        belief_weights, belief_bias = _parameters(believed, _GROUP)
+        assert told.bias is not None
+        self.weights = (_packed(told.weight[:whole], _GROUP), said, belief_weights)
+        self.biases = (told.bias.float(), belief_bias)
 
     @staticmethod
     def takes(cells: Tensor) -> bool:
@@ -174,13 +178,8 @@ def correct(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
     narrow = x.dtype == torch.bfloat16
     assert layer.bias is not None
     assert can_correct(x)
-    said = layer.weight.permute(2, 3, 0, 1).flatten(0, 2).float()  # to (C, 27)
-    bias = layer.bias.float()
-    weights = (
-        _packed(_filled(said, _TAPS)[..., None, None], _TAPS)
-        if narrow
-        else _filled(said, _TAPS).t().contiguous()
-    )
+    said, bias = _filled(_said(layer.weight), _TAPS), layer.bias.float()
+    weights = _packed(said, _TAPS) if narrow else said[..., 0, 0].t().contiguous()
     result = torch.empty((1, 3, height, width))
     job = Correct(
         *(t.data_ptr() for t in (x, weights, bias, result)),
@@ -231,6 +230,11 @@ def _packed(weight: Tensor, group: int) -> Tensor:
     """Return (outputs, inputs, h, w) in bfloat16, by group of outputs, tap, pair of inputs, output of the group."""
     pairs = weight.bfloat16().reshape(-1, group, weight.shape[1] // 2, 2, weight[0, 0].numel())
     return pairs.permute(0, 4, 2, 1, 3).contiguous()
+
+
+def _said(weight: Tensor) -> Tensor:
+    """Return (9 outputs, inputs, 1, 1), what a cell says to each of the nine around it; from 3x3."""
+    return weight.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None]
 
 
 def _filled(parameter: Tensor, group: int) -> Tensor:

@@ -25,7 +25,7 @@ constexpr int SEEN = 12 * (1 + FITS) + 4;  // what the network sees of a cell
 constexpr int CHANNELS = 32;  // of the finest level
 constexpr int TAPS = 32;  // of 3x3 with three outputs, which are 27, and some room
 constexpr int FAR_CELL = 4;  // pixels of a plate that become one of a plate seen from afar
-constexpr int GROUP = 32, BLOCK = 8;  // outputs and cells of the head that are computed at once
+constexpr int GROUP = 48, BLOCK = 8;  // outputs and cells of the head that are computed at once
 constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
 
 struct Fit {
@@ -43,11 +43,12 @@ struct Look {
     Fit fits[FITS];
 };
 
-// What the head tells is given, or it is computed here from `cells` in bfloat16, with packed weights.
+// What the head tells is given, or it is computed here from `cells` in bfloat16, with packed weights: of the outputs of its
+// 3x3 in whole groups, and of what a cell says to those around it for the other ones.
 struct Believe {
     const float *plate, *smooth[LEVELS], *told, *beliefs;
     const uint16_t *cells;
-    const uint32_t *told_weights, *belief_weights;
+    const uint32_t *told_weights, *said_weights, *belief_weights;
     const float *told_bias, *belief_bias;
     float *to;
     int32_t height, width, told_from, kept_from, kept;

@@ -118,6 +118,15 @@ class Halve(ctypes.Structure):
     _fields_ = (("from", c_void_p), ("to", c_void_p), ("width", c_int32))
 
 
+class Band(ctypes.Structure):
+    """The job of :func:`bitexpand.native.band`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("mean", "coarser", "to")),
+        *((name, c_int32) for name in ("height", "width")),
+    )
+
+
 class PartChannels(ctypes.Structure):
     """The job of :func:`bitexpand.native.part_channels`."""
 
@@ -181,6 +190,7 @@ def library() -> ctypes.CDLL | None:
         ("bitexpand_correct", Correct),
         ("bitexpand_blend", Blend),
         ("bitexpand_halve", Halve),
+        ("bitexpand_band", Band),
         ("bitexpand_part_channels", PartChannels),
         ("bitexpand_clamp", Clamp),
         ("bitexpand_measure", Measure),

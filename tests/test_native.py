@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bitexpand import compiled, native
-from bitexpand.models.pyramid import Pyramid, PyramidConfig, ResidualBlock
+from bitexpand.models.pyramid import BAND_RANGE, Pyramid, PyramidConfig, ResidualBlock, soft_limit
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -193,6 +193,16 @@ def test_the_way_down_is_that_of_pytorch(
 def test_means_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
     plate = torch.rand(1, 3, 2 * height, 32 * width, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(native.halve(plate), F.avg_pool2d(plate, 2))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 5), st.integers(1, 5))
+def test_bands_are_those_of_pytorch(seed: int, height: int, width: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    mean = 20 * torch.rand(1, 3, 2 * height, 16 * width, generator=random)
+    coarser = 20 * torch.rand(1, 3, height, 8 * width, generator=random)
+    wide = F.interpolate(coarser, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(native.band(mean, coarser), soft_limit(mean - wide, BAND_RANGE))
 
 
 @settings(max_examples=25, deadline=None)

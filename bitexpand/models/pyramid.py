@@ -159,10 +159,7 @@ class Pyramid(PlateModel):
         # Whatever touches the plate's own values stays float32; only the network's body may be narrower.
         with full_precision(plate):
             means = self._cell_means(plate)
-            bands = [
-                soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
-                for mean, coarser in zip(means[:-1], means[1:], strict=True)
-            ]
+            bands = list(map(_band, means[:-1], means[1:]))
         if not isinstance(half_width, Tensor) and self._runs_natively(plate):
             return self._forward_natively(plate, means, bands, half_width)
         with full_precision(plate):
@@ -516,6 +513,15 @@ class ResidualBlock(nn.Module):
 def soft_limit(difference: Tensor, limit: float) -> Tensor:
     """Compress differences into (-limit, limit): LSB-sized steps keep their size, edges are tamed."""
     return difference / difference.abs().div_(limit).add_(1)
+
+
+def _band(mean: Tensor, coarser: Tensor) -> Tensor:
+    """Return what cells differ by from those of the next level."""
+    halved = (mean.shape[2] / 2, mean.shape[3] / 2) == coarser.shape[2:]
+    whole_vectors = mean.shape[3] % native.BAND_COLUMNS == 0 and mean.dtype == torch.float32
+    if halved and whole_vectors and _is_for_compiled(mean):
+        return native.band(mean, coarser)
+    return soft_limit(mean - _upsample(coarser, mean), BAND_RANGE)
 
 
 def _conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -19,6 +19,7 @@ from bitexpand.compiled import (
     LEVELS,
     REFIT_SIZES,
     REFITS,
+    Band,
     Believe,
     Blend,
     Clamp,
@@ -41,6 +42,7 @@ from bitexpand.native.layers import correct as correct
 
 MAX_REACH = 4  # of a fit to the first answer, in pixels, and an even number
 HALVED_COLUMNS = 32
+BAND_COLUMNS = 16
 
 
 def available() -> bool:
@@ -247,6 +249,26 @@ def halve(plate: Tensor) -> Tensor:
     assert (height % 2, width % HALVED_COLUMNS) == (0, 0)
     result = plate.new_empty((1, channels, height // 2, width // 2))
     run("bitexpand_halve", Halve(plate.data_ptr(), result.data_ptr(), width), 0, channels * height)
+    return result
+
+
+def band(mean: Tensor, coarser: Tensor) -> Tensor:
+    """Return a band of the Laplacian pyramid, soft-limited.
+
+    Args:
+        mean: (1, C, H, W) float32 in LSB, W a multiple of ``BAND_COLUMNS``.
+        coarser: (1, C, H/2, W/2) float32 in LSB, which is upsampled and taken from it.
+
+    Returns:
+        As ``mean``.
+    """
+    mean, coarser = _planar(mean), _planar(coarser)
+    _, channels, height, width = mean.shape
+    assert width % BAND_COLUMNS == 0
+    assert mean.shape == (1, channels, 2 * coarser.shape[2], 2 * coarser.shape[3])
+    result = torch.empty_like(mean)
+    job = Band(mean.data_ptr(), coarser.data_ptr(), result.data_ptr(), height, width)
+    run("bitexpand_band", job, 0, channels * height)
     return result
 
 

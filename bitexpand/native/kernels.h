@@ -564,6 +564,22 @@ static bool halve(const Halve &job, int top, int bottom) {
     return true;
 }
 
+// What cells differ by from those of the next level, halfway between them. Rows are of all channels.
+static bool band(const Band &job, int top, int bottom) {
+    const int width = job.width, height = job.height;
+    Buffer buffer((size_t)width + width / 2 + 2 * LANES);
+    if (!buffer.is_there()) return false;
+    float *wide = buffer.take(width), *line = buffer.take(width / 2 + 2 * LANES);
+    for (int row = top; row < bottom; row++) {
+        const float *coarser = job.coarser + (size_t)(row / height) * (height / 2) * (width / 2);
+        const size_t at = (size_t)row * width;
+        smooth_row(coarser, row % height, 2, height, width, line, wide);
+        for (int x = 0; x < width; x += LANES)
+            store(job.to + at + x, soft_limit(load(job.mean + at + x) - load(wide + x), BAND_RANGE));
+    }
+    return true;
+}
+
 // A layer of 3x3 with three outputs: what each cell says to each of the nine around it, 27 outputs of a layer of 1x1,
 // and then the sums of what was said to a cell. `said` has TAPS outputs of each cell.
 INLINE void say(const Correct &job, int row, float *said) {

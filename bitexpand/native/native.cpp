@@ -26,7 +26,7 @@ constexpr int CHANNELS = 32;  // of the finest level
 constexpr int TAPS = 32;  // of 3x3 with three outputs, which are 27, and some room
 constexpr int FAR_CELL = 4;  // pixels of a plate that become one of a plate seen from afar
 constexpr int GROUP = 48, BLOCK = 8;  // outputs and cells of the head that are computed at once
-constexpr float FINE_RANGE = 4, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
+constexpr float FINE_RANGE = 4, BAND_RANGE = 8, FIT_GAIN = 2, LOG_SCALE_LOW = -5, LOG_SCALE_HIGH = 1;
 
 struct Fit {
     float centre, bend;
@@ -107,6 +107,12 @@ struct Halve {
     const float *from;
     float *to;
     int32_t width;
+};
+
+struct Band {
+    const float *mean, *coarser;
+    float *to;
+    int32_t height, width;
 };
 
 struct PartChannels {
@@ -239,6 +245,7 @@ STEP(bitexpand_look_again, LookAgain, look_again)
 STEP(bitexpand_correct, Correct, correct)
 STEP(bitexpand_blend, Blend, blend)
 STEP(bitexpand_halve, Halve, halve)
+STEP(bitexpand_band, Band, band)
 STEP(bitexpand_part_channels, PartChannels, part_channels)
 STEP(bitexpand_clamp, Clamp, clamp)
 STEP(bitexpand_measure, Measure, measure)

@@ -113,15 +113,6 @@ def write_frame(
             temporary.unlink(missing_ok=True)
 
 
-def take_up(attributes: Iterable[Attribute]) -> None:
-    """Let OpenImageIO store the strings of attributes now, in the calling thread's share of the memory.
-
-    It stores each string once and keeps it until the program ends. Whoever names one first among blocks of pixels
-    leaves it between them, and where it lies they do not grow together again when they are freed.
-    """
-    _set(oiio.ImageSpec(), attributes)
-
-
 def _read(path: Path) -> Frame:
     reader, info = _open(path)
     try:

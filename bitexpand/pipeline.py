@@ -64,16 +64,15 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
         DiskFullError: raised after the frame that met it was yielded as failed.
     """
     keep_freed_memory()
-    with _pool(1) as namers:  # left last: writers wait for it
-        work = _Work(settings, namers)
-        for folder in sorted({task.target.parent for task in plan.tasks}, key=str):
-            prepare(folder)
-        share = partial(use_threads, max(1, work.expander.threads // SIDE_BY_SIDE))
-        with _pool(1) as readers, _pool(SIDE_BY_SIDE, share) as expanders, _pool(_WRITERS) as writers:
-            for done, result in enumerate(_flow(plan, work, readers, expanders, writers), 1):
-                if done % _TRIM_EVERY == 0:
-                    _return_freed_memory()
-                yield result
+    work = _Work(settings)
+    for folder in sorted({task.target.parent for task in plan.tasks}, key=str):
+        prepare(folder)
+    share = partial(use_threads, max(1, work.expander.threads // SIDE_BY_SIDE))
+    with _pool(1) as readers, _pool(SIDE_BY_SIDE, share) as expanders, _pool(_WRITERS) as writers:
+        for done, result in enumerate(_flow(plan, work, readers, expanders, writers), 1):
+            if done % _TRIM_EVERY == 0:
+                _return_freed_memory()
+            yield result
 
 
 @dataclass(frozen=True)
@@ -175,10 +174,12 @@ def _result(task: Task, expanding: Future[Future[FrameResult]], uniform: bool) -
 def keep_freed_memory() -> None:
     """Let freed memory be used again as it is: to clear it anew took a tenth of a frame's time."""
     if sys.platform == "linux":
+        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # of glibc's mallopt
         with suppress(AttributeError):  # another C library
-            mmap_threshold, trim_threshold = -3, -1  # of glibc's mallopt
-            ctypes.CDLL(None).mallopt(mmap_threshold, _KEPT_BLOCK)
-            ctypes.CDLL(None).mallopt(trim_threshold, 2**31 - 1)
+            set_option = ctypes.CDLL(None).mallopt
+            set_option(mmap_threshold, _KEPT_BLOCK)
+            set_option(trim_threshold, 2**31 - 1)
+            set_option(arena_max, 1)  # threads' own give whole blocks back whatever the threshold
 
 
 def _return_freed_memory() -> None:
@@ -208,9 +209,8 @@ def _check_shape(source: Location, actual: tuple[object, ...], expected: tuple[o
 class _Work:
     """What the stages of one run share: the model, the conversion, the settings' digest."""
 
-    def __init__(self, settings: Settings, namers: ThreadPoolExecutor) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._namers = namers
         self._color = color_path(settings)
         self.expander = expander(settings)
 
@@ -251,9 +251,6 @@ class _Work:
         info = replace(plate.info, channels=channels)
         compression = self._settings.compression
         attributes = self._attributes(loaded, encoding)
-        # They stay until the program ends. glibc's arenas belong to threads, and in this one's lie no pixels. Among
-        # those they tore holes: 500 frames of 640x360 took 120 MB more than 20.
-        self._namers.submit(frames.take_up, attributes).result()
         check = None
         if compression and formats.is_lossy(compression):
             check = partial(_check_lossy, codes=plate.codes, encoding=encoding)

@@ -29,7 +29,7 @@ from bitexpand import frames, pipeline, temporaries
 from bitexpand.code_values import Bins, Codes
 from bitexpand.engine import Expanded, Expander
 from bitexpand.errors import GuardError, UsageError
-from bitexpand.frames import Attribute, FrameInfo, Window, read_frame
+from bitexpand.frames import FrameInfo, Window, read_frame
 from bitexpand.jobs import Batch, Job, plan_batch, plan_sequence
 from bitexpand.pipeline import expand_sequence, run
 from bitexpand.plate import Plate, read_plate
@@ -113,33 +113,6 @@ def test_a_handful_of_frames_is_in_flight_however_long_the_shot(
         time.sleep(0.004 * (slow == "caller"))
     assert 1 <= most <= 8
     assert alive == 0
-
-
-def test_what_openimageio_keeps_is_named_in_a_thread_without_pixels(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: dict[str, set[int]] = {}
-    named: list[tuple[Attribute, ...]] = []
-
-    def noting(module: object, function: str) -> None:
-        seen = threads.setdefault(function, set())
-        noted = preceded(getattr(module, function), lambda *_: seen.add(threading.get_ident()))
-        monkeypatch.setattr(module, function, noted)
-
-    def is_named(*arguments: object) -> None:
-        assert arguments[3] in named
-
-    monkeypatch.setattr(frames, "take_up", preceded(frames.take_up, named.append))
-    monkeypatch.setattr(frames, "write_frame", preceded(frames.write_frame, is_named))
-    noting(frames, "take_up")
-    noting(frames, "write_frame")
-    noting(Expander, "expand_frame")
-    noting(pipeline, "read_plate")
-    assert statuses(job) == "wwwwww"
-    assert len(threads["take_up"]) == 1
-    assert threads["take_up"].isdisjoint(
-        set().union(*(threads[other] for other in threads if other != "take_up"))
-    )
 
 
 def test_large_frames_are_fewer_in_flight(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

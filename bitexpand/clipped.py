@@ -44,7 +44,8 @@ def calm(
 
     Returns:
         float32, same shape, in LSB: the code values where moves are taken back, the estimate where they are not,
-        between the two where one fades into the other. What is not finite stays so.
+        between the two where one fades into the other. What is not finite stays so. ``estimate_cv`` itself may be
+        what was changed.
     """
     white, black_is_known = peak(limits.bits), limits.kind.middle == 0
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
@@ -52,10 +53,21 @@ def calm(
     largest, smallest = (cells[0] for cells in extremes)
     for end in [white] + [0] * black_is_known:
         rows = _rows_with_areas((largest == end) & (smallest == end), plate_codes.shape[1])
-        if rows is not None:
-            calmed_cv = calm_end(plate_codes[:, rows], estimate_cv[:, rows], end, edge)
+        if rows is None:
+            continue
+        cells = slice(rows.start // CELL, -(-rows.stop // CELL))
+        farthest = torch.maximum((largest[:, cells] - end).abs(), (smallest[:, cells] - end).abs())
+        stillness, codes, part_cv = (
+            _stillness(farthest[None], edge),
+            plate_codes[:, rows],
+            estimate_cv[:, rows],
+        )
+        if native.available() and native.can_settle(codes[None], part_cv[None]):
+            native.settle(codes[None], part_cv[None], stillness, end)
+        else:
+            settled_cv = _settled(codes.to(torch.float32), part_cv, stillness, end)
             above, below = estimate_cv[:, : rows.start], estimate_cv[:, rows.stop :]
-            estimate_cv = torch.cat([above, calmed_cv, below], 1)
+            estimate_cv = torch.cat([above, settled_cv, below], 1)
     return estimate_cv
 
 
@@ -82,6 +94,11 @@ def calm_end(plate_codes: Tensor, estimate_cv: Tensor, end: float | Tensor, edge
     """
     codes = plate_codes.to(torch.float32)
     stillness = _stillness(F.max_pool2d((codes - end).abs()[None], CELL, ceil_mode=True), edge)
+    return _settled(codes, estimate_cv, stillness, end)
+
+
+def _settled(codes: Tensor, estimate_cv: Tensor, stillness: Tensor, end: float | Tensor) -> Tensor:
+    """Return float32 (C, H, W), moves of what is at the end taken back where cells, (1, C, h, w), are still."""
     share = F.interpolate(stillness, scale_factor=float(CELL), mode="bilinear", align_corners=False)
     share = share[0, :, : codes.shape[-2], : codes.shape[-1]] * (codes == end)
     return torch.lerp(estimate_cv, codes, share)

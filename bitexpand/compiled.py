@@ -103,12 +103,13 @@ class Correct(ctypes.Structure):
 
 
 class Blend(ctypes.Structure):
-    """The job of :func:`bitexpand.native.blend`."""
+    """The job of :func:`bitexpand.native.blend` and :func:`bitexpand.native.settle`."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("plate", "estimate", "share", "moves")),
         *((name, c_int64) for name in ("plate_stride", "plate_pitch", "estimate_stride", "estimate_pitch")),
         *((name, c_int32) for name in ("channels", "width", "rows", "columns", "top", "left")),
+        ("end", c_float),
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bitexpand import native
 from bitexpand.clipped import CELL, REACH, calm
 from bitexpand.code_values import SOURCE_KINDS, bins, peak, source_kind
 
@@ -76,6 +77,21 @@ def test_beside_an_edge_every_sample_of_the_area_stays_as_it_is(kind: str, end: 
         "of cells that are cut by the rim, the outermost samples keep a part"
     )
     assert torch.equal(calmed_cv[codes != end], estimate_cv[codes != end])
+
+
+@pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler")
+@quick
+@given(seeds, kinds, st.integers(1, 70), st.integers(1, 90))
+def test_compiled_it_is_the_same(seed: int, kind: str, height: int, width: int) -> None:
+    codes, limits = areas(seed, height, width), bins(8, kind=source_kind(kind))
+    estimate_cv = estimate_of(codes, seed, 0.3)
+    expected_cv = calm(codes, estimate_cv, limits)  # integers are left to PyTorch
+    beside = torch.cat([estimate_cv, torch.zeros(3, height, 9)], 2)
+    side_by_side = estimate_cv.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for given_cv in (estimate_cv.clone(), beside[..., :width], side_by_side):
+        calmed_cv = calm(codes.float(), given_cv, limits)
+        torch.testing.assert_close(calmed_cv, expected_cv, atol=1e-4, rtol=0)
+    assert not beside[..., width:].any()
 
 
 @pytest.mark.parametrize("end", [0, 255])

@@ -202,22 +202,56 @@ def blend(plate: Tensor, estimate: Tensor, share: Tensor, moves: Tensor, top: in
     Returns:
         ``estimate``.
     """
-    share, moves = _planar(share), _planar(moves)
+    assert share.shape == moves.shape
     plate, estimate = (t if t.stride(3) == 1 else t.contiguous() for t in (plate, estimate))
+    _blend(plate, estimate, share, moves, top, left)
+    return estimate
+
+
+def can_settle(plate: Tensor, estimate: Tensor) -> bool:
+    """Tell whether :func:`settle` takes these: float32 on the CPU, the samples of a row side by side."""
+    return all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and t.stride(3) == 1 for t in (plate, estimate)
+    )
+
+
+def settle(plate: Tensor, estimate: Tensor, share: Tensor, end: float) -> None:
+    """Put samples whose code value is at an end back there.
+
+    Args:
+        plate: (1, C, H, W) float32 in LSB.
+        estimate: same shape, float32 in LSB; it is changed.
+        share: (1, C, ceil(H / 4), ceil(W / 4)) float32 of cells of 4 px, from 0, as it is, to 1, at the end.
+        end: the code value.
+    """
+    _blend(plate, estimate, share, end=end)
+
+
+def _blend(
+    plate: Tensor,
+    estimate: Tensor,
+    share: Tensor,
+    moves: Tensor | None = None,
+    top: int = 0,
+    left: int = 0,
+    end: float = 0.0,
+) -> None:
+    share, moves = _planar(share), None if moves is None else _planar(moves)
     assert plate.dtype == estimate.dtype == torch.float32
     assert plate.shape == estimate.shape
+    assert plate.stride(3) == estimate.stride(3) == 1
     _, channels, height, width = plate.shape
     _, _, rows, columns = share.shape
-    assert share.shape == moves.shape
     assert top + height <= 4 * rows
     assert left + width <= 4 * columns
     job = Blend(
-        *(t.data_ptr() for t in (plate, estimate, share, moves)),
+        *(t.data_ptr() for t in (plate, estimate, share)),
+        None if moves is None else moves.data_ptr(),
         *(plate.stride(1), plate.stride(2), estimate.stride(1), estimate.stride(2)),
         *(channels, width, rows, columns, top, left),
+        end,
     )
     run("bitexpand_blend", job, 0, height)
-    return estimate
 
 
 def extremes(plate: Tensor) -> tuple[Tensor, Tensor]:

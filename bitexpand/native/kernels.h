@@ -521,7 +521,8 @@ static bool look_again(const LookAgain &job, int top, int bottom) {
     return true;
 }
 
-// Where a view from afar counts, its moves are taken; rows of a tile, whose samples in a row lie side by side.
+// Where a view from afar counts, its moves are taken; or, if there are none, samples whose code value is `end` go back to it.
+// Rows of a tile, whose samples in a row lie side by side.
 static bool blend(const Blend &job, int top, int bottom) {
     const int columns = FAR_CELL * job.columns, rows = FAR_CELL * job.rows;
     Buffer buffer(2 * ((size_t)columns + LANES) + job.columns + 2 * LANES);
@@ -534,10 +535,17 @@ static bool blend(const Blend &job, int top, int bottom) {
             bool counts = false;
             for (int x = 0; x < job.columns; x++) counts |= line[x + 1] > 0;
             if (!counts) continue;
-            smooth_row(job.moves + channel * cells, y + job.top, FAR_CELL, rows, columns, line, moves);
             const float *plate = job.plate + channel * job.plate_stride + (size_t)y * job.plate_pitch;
             float *estimate = job.estimate + channel * job.estimate_stride + (size_t)y * job.estimate_pitch;
             const float *share = shares + job.left, *move = moves + job.left;
+            if (!job.moves) {
+                for (int x = 0; x < job.width; x++) {
+                    const float settled = job.end - (job.end - estimate[x]) * (1 - share[x]);
+                    estimate[x] = plate[x] == job.end && share[x] > 0 ? settled : estimate[x];
+                }
+                continue;
+            }
+            smooth_row(job.moves + channel * cells, y + job.top, FAR_CELL, rows, columns, line, moves);
             int x = 0;
             for (; x + LANES <= job.width; x += LANES) {
                 Vector value = load(estimate + x);

@@ -101,6 +101,7 @@ struct Blend {
     const float *share, *moves;
     int64_t plate_stride, plate_pitch, estimate_stride, estimate_pitch;
     int32_t channels, width, rows, columns, top, left;
+    float end;
 };
 
 struct Halve {

@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 some frames failed, 2 usage, 3 missing input, 130 interrupte
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import io
@@ -65,6 +66,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = error.exit_code
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output is gone, and flushing to it would fail again
+        code = 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:  # a file's is told of with its name
+            raise
+        sys.stdout = None
+        say_error("no space is left where the output is printed to; finished files are complete")
         code = 1
     sys.exit(code or 0)
 

@@ -220,6 +220,16 @@ def test_a_reader_that_leaves_is_no_error_worth_a_traceback(arguments: list[str]
     assert process.returncode in (0, 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["seq", "--help"]])
+def test_output_that_finds_no_space_is_an_error_in_a_line(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "bitexpand", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "no space is left where the output is printed to" in done.stderr
+
+
 def test_a_reader_that_leaves_a_run_stops_it_cleanly(shot: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bitexpand", *shot, "--progress", "plain"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -209,16 +209,11 @@ class Expander:
             expanded_cv = self._expand_piece(plate, limits, guard, pieces[0], view).numpy()
         else:
             view = self._view(self._plate(codes), limits) if self._module.sees_afar else None
-            # Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit
-            # value out of its bin, and white beyond white.
-            expanded_cv = np.zeros(codes.shape, np.float32)
+            expanded_cv = np.empty(codes.shape, np.float32)
             for piece in pieces:
-                window = codes[piece.window]
-                moves_cv = self._expand_piece(self._plate(window), limits, guard, piece, view).numpy()
-                moves_cv -= window
-                moves_cv *= piece.weights().numpy()[..., None]
-                expanded_cv[piece.window] += moves_cv
-            expanded_cv += codes
+                plate = self._plate(codes[piece.window])
+                piece_cv = self._expand_piece(plate, limits, guard, piece, view).numpy()
+                piece.blend(piece_cv, codes, expanded_cv)
         return Expanded(expanded_cv, guard.report(codes, expanded_cv))
 
     def _view(self, plate: _Plate, limits: Bins) -> View | None:

@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from bitexpand.code_values import Codes, Floats
 from bitexpand.errors import UsageError
+
+
+class Part(NamedTuple):
+    """A part of a stretch.
+
+    Attributes:
+        pixels: of the stretch.
+        weights: in the blend, float32 (n,), in [0, 1].
+        is_first: of those that have a say there, the tile comes first.
+        is_last: it comes last.
+    """
+
+    pixels: slice
+    weights: Floats
+    is_first: bool
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -24,14 +41,17 @@ class Span:
     shared_before: int
     shared_after: int
 
-    def weights(self) -> Tensor:
-        """Return the blend weight of each pixel, float32 (stop - start,), in [0, 1]."""
-        weights = torch.ones(self.stop - self.start)
-        if self.shared_before:
-            weights[: self.shared_before] *= _fade(self.shared_before)
-        if self.shared_after:
-            weights[-self.shared_after :] *= 1 - _fade(self.shared_after)
-        return weights
+    def parts(self) -> Iterator[Part]:
+        """Yield where the tile fades in, where it is alone, and where it fades out; of the rest it has no say."""
+        before, after, length = self.shared_before, self.shared_after, self.stop - self.start
+        fades_in = slice(before // 4, before - before // 4)
+        fades_out = slice(length - after + after // 4, length - after // 4)
+        if before:
+            yield Part(fades_in, _fade(before), is_first=False, is_last=True)
+        alone = slice(fades_in.stop, fades_out.start)
+        yield Part(alone, np.ones(alone.stop - alone.start, np.float32), is_first=True, is_last=True)
+        if after:
+            yield Part(fades_out, 1 - _fade(after), is_first=True, is_last=False)
 
 
 @dataclass(frozen=True)
@@ -46,9 +66,33 @@ class Tile:
         """Rows and columns as slices into the frame."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
-    def weights(self) -> Tensor:
-        """Return the blend weights, float32 (h, w)."""
-        return self.rows.weights()[:, None] * self.columns.weights()[None, :]
+    def blend(self, tile_cv: Floats, codes: Codes, frame_cv: Floats) -> None:
+        """Put the tile into its frame; every tile in turn, from left to right and from top to bottom.
+
+        Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit value
+        out of its bin, and white beyond white.
+
+        Args:
+            tile_cv: float32 (h, w, C), its expanded code values.
+            codes: uint16 (H, W, C), the code values of the frame.
+            frame_cv: float32, same shape; takes the tile's part, whatever it held before the first one.
+        """
+        codes, frame_cv = codes[self.window], frame_cv[self.window]
+        for rows in self.rows.parts():
+            for columns in self.columns.parts():
+                here = rows.pixels, columns.pixels
+                is_first, is_last = rows.is_first and columns.is_first, rows.is_last and columns.is_last
+                if is_first and is_last:
+                    frame_cv[here] = tile_cv[here]
+                    continue
+                moves_cv = (tile_cv[here] - codes[here]) * (rows.weights[:, None] * columns.weights)[
+                    ..., None
+                ]
+                if not is_first:
+                    moves_cv += frame_cv[here]
+                if is_last:
+                    moves_cv += codes[here]
+                frame_cv[here] = moves_cv
 
 
 def check_tile(tile: int, overlap: int, multiple: int) -> None:
@@ -147,7 +191,8 @@ def _spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
     ]
 
 
-def _fade(length: int) -> Tensor:
-    """Return a rise from 0 to 1 over the middle half: the smoothstep 3t^2 - 2t^3, whose ends have no kink."""
-    t = ((torch.arange(length) + 0.5) / length * 2 - 0.5).clamp(0, 1)
+def _fade(length: int) -> Floats:
+    """Return a rise from 0 to 1 over a strip's middle half: the smoothstep 3t^2 - 2t^3, whose ends have no kink."""
+    middle = np.arange(length // 4, length - length // 4, dtype=np.float32)
+    t = ((middle + 0.5) / length * 2 - 0.5).clip(0, 1)
     return t * t * (3 - 2 * t)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,14 +28,22 @@ def cuts(draw: st.DrawFn) -> Cut:
 
 
 @quick
-@given(cuts())
-def test_weights_sum_to_one_at_every_pixel(cut: Cut) -> None:
-    total = torch.zeros(cut[0], cut[1])
-    for tile in tiles(*cut):
-        weights = tile.weights()
-        assert 0 <= float(weights.min()) <= float(weights.max()) <= 1
-        total[tile.window] += weights
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-6)
+@given(cuts(), st.integers(0, 999))
+def test_tiles_blend_into_their_frame(cut: Cut, seed: int) -> None:
+    """Of tiles that agree to what they agree on, of those that do not to something between; codes to themselves."""
+    height, width = cut[:2]
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 4096, (height, width, 1), np.uint16)
+    moved_cv = (codes + random.uniform(-0.5, 0.5, codes.shape)).astype(np.float32)
+    whole_cv, still_cv, apart_cv = np.full((3, height, width, 1), np.nan, np.float32)
+    for number, tile in enumerate(tiles(*cut)):
+        tile.blend(moved_cv[tile.window], codes, whole_cv)
+        tile.blend(codes[tile.window].astype(np.float32), codes, still_cv)
+        tile.blend(codes[tile.window] + np.float32(0.5 * (number % 2)), codes, apart_cv)
+    np.testing.assert_allclose(whole_cv, moved_cv, rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(still_cv, codes)
+    assert (codes <= apart_cv).all()
+    assert (apart_cv <= codes + 0.5).all()
 
 
 @quick
@@ -56,11 +64,10 @@ def test_the_outer_quarters_of_shared_strips_carry_no_weight(cut: Cut) -> None:
     quarter = overlap // 4
     for tile in tiles(*cut):
         for span, length in ((tile.rows, height), (tile.columns, width)):
-            weights = span.weights()
-            if span.start > 0:
-                assert not weights[:quarter].any()
-            if span.stop < length:
-                assert not weights[len(weights) - quarter :].any()
+            stretches = [part.pixels for part in span.parts()]
+            assert all(a.stop == b.start for a, b in zip(stretches[:-1], stretches[1:], strict=True))
+            assert stretches[0].start == (quarter if span.start > 0 else 0)
+            assert stretches[-1].stop == span.stop - span.start - (quarter if span.stop < length else 0)
 
 
 @quick
@@ -76,7 +83,11 @@ def test_a_frame_that_fits_is_one_tile() -> None:
     (tile,) = tiles(31, 64, (64, 64), 8, 8)
     assert isinstance(tile, Tile)
     assert tile.window == (slice(0, 31), slice(0, 64))
-    assert tile.weights().eq(1).all()
+    for span in (tile.rows, tile.columns):
+        (part,) = span.parts()
+        assert part.is_first
+        assert part.is_last
+        assert (part.weights == 1).all()
 
 
 @pytest.mark.parametrize("tile", [7, 0, -64, 64, 575, 577, 600])

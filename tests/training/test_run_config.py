@@ -50,7 +50,6 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
         "dequant_aug",
         "unet28m",
         "dequant_belief",
-        "dequant_aug_belief",
         "dequant_convnext_belief",
         "unet28m_belief",
     ],

@@ -50,7 +50,9 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
         "dequant_aug",
         "unet28m",
         "dequant_belief",
+        "dequant_long",
         "dequant_convnext_belief",
+        "dequant_convnext_long",
         "unet28m_belief",
     ],
 )

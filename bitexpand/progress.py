@@ -18,11 +18,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-from rich.progress import Task as RichTask
-from rich.text import Text
-
 from bitexpand import __version__
 from bitexpand.errors import UsageError, WriteError
 from bitexpand.jobs import Plan, Settings, Task
@@ -189,49 +184,6 @@ class FarmLines(Reporter):
 _OPENJD = "openjd_progress: {percent:.1f}\nopenjd_status: {done} of {total} frames"
 
 
-class Bar(Reporter):
-    """A bar with frames done, frames a second and time left; failed frames stay on the screen above it."""
-
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
-        self._progress = Progress(
-            TextColumn("expanding"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("frames"),
-            _TallyColumn(self.tally),
-            console=Console(file=sys.stdout),
-            expand=True,
-        )
-
-    def __enter__(self) -> Reporter:
-        self._progress.start()
-        self._task = self._progress.add_task("", total=self.tally.total)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def tell(self, result: FrameResult) -> None:
-        """Move the bar."""
-        if result.status == "failed":
-            self._progress.console.print(describe(result), style="red", markup=False, highlight=False)
-        self._progress.update(self._task, completed=self.tally.done)
-
-
-class _TallyColumn(ProgressColumn):
-    def __init__(self, tally: Tally) -> None:
-        super().__init__()
-        self._tally = tally
-
-    def render(self, task: RichTask) -> Text:
-        left = self._tally.seconds_left
-        ending = "-:--" if left is None else duration(left)
-        return Text(f"{self._tally.frames_per_second:.2f} fps, {ending} left", style="progress.remaining")
-
-
 def reporter(style: str, total: int) -> Reporter:
     """Return the reporter for a ``--progress`` style.
 
@@ -239,8 +191,8 @@ def reporter(style: str, total: int) -> Reporter:
         UsageError: there is no such style.
     """
     makers: dict[str, Callable[[int], Reporter]] = {
-        "auto": Bar if sys.stdout.isatty() else Plain,
-        "bar": Bar,
+        "auto": _bar if sys.stdout.isatty() else Plain,
+        "bar": _bar,
         "plain": Plain,
         "json": JsonLines,
         "openjd": lambda total: FarmLines(total, _OPENJD, "openjd_fail: "),
@@ -251,6 +203,12 @@ def reporter(style: str, total: int) -> Reporter:
     if style not in makers:
         raise UsageError(f"--progress {style}: give one of {', '.join(STYLES)}")
     return makers[style](total)
+
+
+def _bar(total: int) -> Reporter:
+    from bitexpand.progress_bar import Bar  # rich is for terminals only: a log does not wait for it
+
+    return Bar(total)
 
 
 def describe(result: FrameResult) -> str:

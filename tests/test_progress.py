@@ -17,7 +17,8 @@ from bitexpand import progress
 from bitexpand.errors import UsageError, WriteError
 from bitexpand.guard import GuardReport
 from bitexpand.jobs import Job, Plan, Task
-from bitexpand.progress import Bar, Plain, Tally, duration, reporter
+from bitexpand.progress import Plain, Tally, duration, reporter
+from bitexpand.progress_bar import Bar
 from bitexpand.results import FrameResult, Status, Timing
 
 

@@ -49,6 +49,13 @@ def test_a_run_leaves_torch_out_of_searches_for_garbage(
     assert done.stderr == ""  # OpenImageIO would complain of leaks if it were left out, too
 
 
+def test_a_log_does_not_wait_for_what_draws_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_shot(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    assert_unloaded(calls([["seq", "shot_####.png", "-o", "o_####.exr", "--model", "smooth"]]), ("rich",))
+    assert len(list(tmp_path.rglob("*.exr"))) == 1
+
+
 def test_the_options_offer_every_source_kind() -> None:
     assert tuple(SOURCE_KINDS) == cli_options.SOURCE_KINDS
 

@@ -68,10 +68,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout = None  # whoever read our output is gone, and flushing to it would fail again
         code = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename:  # a file's is told of with its name
+        if error.errno != errno.ENOSPC:
             raise
-        sys.stdout = None
-        say_error("no space is left where the output is printed to; finished files are complete")
+        sys.stdout = None  # which it may have been
+        where = error.filename or "where the output is printed or a file was being written"
+        say_error(f"no space is left: {where}; finished files are complete, run it again once there is room")
         code = 1
     sys.exit(code or 0)
 

@@ -227,7 +227,7 @@ def test_output_that_finds_no_space_is_an_error_in_a_line(arguments: list[str]) 
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "no space is left where the output is printed to" in done.stderr
+    assert "no space is left: where the output is printed" in done.stderr
 
 
 def test_a_reader_that_leaves_a_run_stops_it_cleanly(shot: list[str], tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: no Dask scheduler answers at {chosen.scheduler} ({error})", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # which what a script starts in the background ignores at first
     with client:
         return _run(client, job)
 

@@ -57,11 +57,8 @@ def calm(
             continue
         cells = slice(rows.start // CELL, -(-rows.stop // CELL))
         farthest = torch.maximum((largest[:, cells] - end).abs(), (smallest[:, cells] - end).abs())
-        stillness, codes, part_cv = (
-            _stillness(farthest[None], edge),
-            plate_codes[:, rows],
-            estimate_cv[:, rows],
-        )
+        stillness = _stillness(farthest[None], edge)
+        codes, part_cv = plate_codes[:, rows], estimate_cv[:, rows]
         if native.available() and native.can_settle(codes[None], part_cv[None]):
             native.settle(codes[None], part_cv[None], stillness, end)
         else:

@@ -85,9 +85,8 @@ class Tile:
                 if is_first and is_last:
                     frame_cv[here] = tile_cv[here]
                     continue
-                moves_cv = (tile_cv[here] - codes[here]) * (rows.weights[:, None] * columns.weights)[
-                    ..., None
-                ]
+                weights = rows.weights[:, None, None] * columns.weights[:, None]
+                moves_cv = (tile_cv[here] - codes[here]) * weights
                 if not is_first:
                     moves_cv += frame_cv[here]
                 if is_last:

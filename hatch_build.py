@@ -14,7 +14,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("bitexpand", "native")
 FLAGS = (
-    "-std=c++17 -O3 -shared -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
+    "-std=c++17 -O3 -shared -fPIC -pthread -fvisibility=hidden -fno-math-errno -fno-trapping-math"
+    " -ffp-contract=fast"
 )
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import TypeAlias
@@ -205,6 +203,10 @@ def library() -> ctypes.CDLL | None:
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
         if step(None, 0, 0, 0) != ctypes.sizeof(job):  # likewise
             return None
+    share = getattr(loaded, "bitexpand_share", None)
+    if share is None:
+        return None
+    share.argtypes, share.restype = (c_void_p, c_void_p, c_int, c_int, c_int, c_int), c_int
     return loaded
 
 
@@ -220,11 +222,6 @@ def computes_bfloat16() -> bool:
     return instruction_sets()[-1:] == _INSTRUCTION_SETS[-1:]
 
 
-@functools.cache
-def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bitexpand-native")
-
-
 def run(name: str, job: ctypes.Structure, top: int, bottom: int, threads: int) -> None:
     """Run a step on rows, pairs of them.
 
@@ -237,11 +234,9 @@ def run(name: str, job: ctypes.Structure, top: int, bottom: int, threads: int) -
     Raises:
         MemoryError: there was none for a few rows.
     """
-    step = functools.partial(getattr(library(), name), job)
+    loaded = library()
+    assert loaded is not None
     best = len(instruction_sets()) - 1
     threads = max(min(threads, (bottom - top) // 2), 1)
-    ends = [top + (bottom - top) // 2 * n // threads * 2 for n in range(threads)] + [bottom]
-    others = [_helpers().submit(step, *rows, best) for rows in zip(ends[1:-1], ends[2:], strict=True)]
-    failed = [step(ends[0], ends[1], best), *(other.result() for other in others)]
-    if any(failed):
+    if loaded.bitexpand_share(getattr(loaded, name), ctypes.byref(job), top, bottom, best, threads):
         raise MemoryError(f"{name}: no memory for {job.width} columns")

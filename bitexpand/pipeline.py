@@ -178,7 +178,7 @@ def keep_freed_memory() -> None:
         with suppress(AttributeError):  # another C library
             set_option = ctypes.CDLL(None).mallopt
             set_option(mmap_threshold, _KEPT_BLOCK)
-            set_option(trim_threshold, 2**31 - 1)
+            set_option(trim_threshold, -1)
             set_option(arena_max, 1)  # threads' own give whole blocks back whatever the threshold
 
 

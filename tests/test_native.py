@@ -6,7 +6,10 @@ import inspect
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -277,7 +280,50 @@ def test_a_library_of_other_sources_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     assert load() is None
 
 
-def test_too_little_memory_is_said() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_too_little_memory_is_said(threads: int) -> None:
     job = compiled.Believe(width=(1 << 31) - 32)
     with pytest.raises(MemoryError, match="no memory for 2147483616 columns"):
-        compiled.run("bitexpand_believe", job, 0, 2, 1)
+        compiled.run("bitexpand_believe", job, 0, 6, threads)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(1, 40))
+def test_threads_share_each_row_once(rows: int, threads: int) -> None:
+    """Also more of them than there are cores or rows."""
+    codes = torch.arange(rows).to(torch.uint16)
+    result = torch.full((rows,), -1.0)
+    job = compiled.PartChannels(codes.data_ptr(), result.data_ptr(), rows, 1, 1)
+    compiled.run("bitexpand_part_channels", job, 0, rows, threads)
+    assert result.tolist() == list(range(rows))
+
+
+def test_many_callers_share_threads() -> None:
+    plate = wild_plate(1, 64, 64)
+    expected = native.halve(plate)
+
+    def halved(_: int) -> bool:
+        torch.set_num_threads(5)  # of this thread
+        return all(torch.equal(native.halve(plate), expected) for _ in range(200))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(halved, range(8)))
+
+
+def test_a_forked_process_does_without_the_threads() -> None:
+    """As a DataLoader's workers are: what was shared before has threads there no more."""
+    words = [sys.executable, "-c", FORKED]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == "done"
+
+
+FORKED = """
+import os, torch
+from bitexpand import native
+torch.set_num_threads(3)
+plate = torch.rand(1, 3, 64, 64)
+before = native.halve(plate)
+child = os.fork()
+if not child:
+    os._exit(not torch.equal(native.halve(plate), before))
+print("done" * (os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0), end="")
+"""

@@ -13,6 +13,8 @@
 #include <optional>
 #include <utility>
 
+#include "threads.h"
+
 #define INLINED inline __attribute__((always_inline))  // members
 #define INLINE static INLINED
 
@@ -262,3 +264,9 @@ STEP(bitexpand_down, Down, down)
 EXPORT bitexpand_residual_block(const ResidualBlock *job, int, int, int) { return job ? 1 : sizeof(ResidualBlock); }
 EXPORT bitexpand_down(const Down *job, int, int, int) { return job ? 1 : sizeof(Down); }
 #endif
+
+// Shares a step's rows among threads, at least one; see threads.h.
+EXPORT bitexpand_share(Step step, const void *job, int top, int bottom, int instructions, int threads) {
+    static Threads &shared = *new Threads;  // its threads wait for work until the process ends
+    return shared.run(step, job, top, bottom, instructions, threads);
+}

@@ -51,8 +51,8 @@ def calm(
     edge = 1 + limits.kind.half_width  # LSB off the end: noise or loss may put the next code value that far
     extremes = extremes or native.extremes(plate_codes.to(torch.float32)[None])
     largest, smallest = (cells[0] for cells in extremes)
-    for end in [white] + [0] * black_is_known:
-        rows = _rows_with_areas((largest == end) & (smallest == end), plate_codes.shape[1])
+    for end, last_to_reach_it in [(white, smallest)] + [(0, largest)] * black_is_known:
+        rows = _rows_with_areas(last_to_reach_it == end, plate_codes.shape[1])
         if rows is None:
             continue
         cells = slice(rows.start // CELL, -(-rows.stop // CELL))

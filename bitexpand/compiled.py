@@ -167,6 +167,15 @@ class Extremes(ctypes.Structure):
     )
 
 
+class Stepless(ctypes.Structure):
+    """The job of :func:`bitexpand.native.stepless`."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("largest", "smallest", "to")),
+        *((name, c_int32) for name in ("height", "width")),
+    )
+
+
 class Convert(ctypes.Structure):
     """The job of :mod:`bitexpand.halves`."""
 
@@ -194,6 +203,7 @@ def library() -> ctypes.CDLL | None:
         ("bitexpand_clamp", Clamp),
         ("bitexpand_measure", Measure),
         ("bitexpand_extremes", Extremes),
+        ("bitexpand_stepless", Stepless),
         ("bitexpand_to_half", Convert),
         ("bitexpand_from_half", Convert),
     ):
@@ -203,10 +213,10 @@ def library() -> ctypes.CDLL | None:
         step.argtypes, step.restype = (POINTER(job), c_int, c_int, c_int), c_int
         if step(None, 0, 0, 0) != ctypes.sizeof(job):  # likewise
             return None
-    share = getattr(loaded, "bitexpand_share", None)
-    if share is None:
+    run = getattr(loaded, "bitexpand_run", None)
+    if run is None:
         return None
-    share.argtypes, share.restype = (c_void_p, c_void_p, c_int, c_int, c_int, c_int), c_int
+    run.argtypes, run.restype = (c_void_p, c_void_p, c_int, c_int, c_int, c_int), c_int
     return loaded
 
 
@@ -238,5 +248,5 @@ def run(name: str, job: ctypes.Structure, top: int, bottom: int, threads: int) -
     assert loaded is not None
     best = len(instruction_sets()) - 1
     threads = max(min(threads, (bottom - top) // 2), 1)
-    if loaded.bitexpand_share(getattr(loaded, name), ctypes.byref(job), top, bottom, best, threads):
+    if loaded.bitexpand_run(getattr(loaded, name), ctypes.byref(job), top, bottom, best, threads):
         raise MemoryError(f"{name}: no memory for {job.width} columns")

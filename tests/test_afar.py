@@ -112,6 +112,26 @@ def test_compiled_it_is_the_same(seed: int, top: int, left: int, height: int, wi
     torch.testing.assert_close(blended_cv, expected_cv, atol=1e-5, rtol=0)
 
 
+@pytest.mark.skipif(not native.available(), reason="bitexpand was installed without a C++ compiler")
+@quick
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 90), st.integers(1, 4), st.integers(1, 3))
+def test_compiled_steps_are_found_where_they_are(
+    seed: int, height: int, width: int, channels: int, threads: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    plate_cv = torch.rand(1, channels, height, width, generator=random).gt(0.97).float()
+    extremes = plate_cv, plate_cv - torch.rand(plate_cv.shape, generator=random).gt(0.98).float()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        expected = afar._share(*extremes)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(afar._share(*extremes), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
 @quick
 @given(st.integers(0, 999), st.integers(1, 90), st.integers(1, 90))
 def test_growth_is_that_of_max_pooling(seed: int, height: int, width: int) -> None:

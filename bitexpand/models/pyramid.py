@@ -216,7 +216,8 @@ class Pyramid(PlateModel):
             native.believe(plate, smooth, head, at, width, self.fit_kernels, beliefs)
             end = rows.bottom if rows.is_last else rows.bottom - native.MAX_REACH
             native.look_again(plate, beliefs, done, end, width, self.refit_kernels, result)
-            beliefs.keep_last(rows.bottom)
+            if not rows.is_last:
+                beliefs.keep_last(rows.bottom)
             done = end
         return result
 

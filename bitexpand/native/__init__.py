@@ -31,6 +31,7 @@ from bitexpand.compiled import (
     LookAgain,
     Measure,
     PartChannels,
+    Stepless,
     library,
 )
 from bitexpand.compiled import instruction_sets as instruction_sets
@@ -73,9 +74,9 @@ class Beliefs:
 
     def keep_last(self, bottom: int) -> None:
         """Forget all rows but the last ones before ``bottom``, which those below look back at."""
-        kept = min(2 * MAX_REACH, bottom - self.first)
-        end = bottom - self.first
-        self.values[:, :kept] = self.values[:, end - kept : end].clone()
+        kept, end = 2 * MAX_REACH, bottom - self.first
+        assert end >= 2 * kept, "strips are no lower"
+        self.values[:, :kept] = self.values[:, end - kept : end]
         self.first = bottom - kept
 
 
@@ -274,6 +275,24 @@ def extremes(plate: Tensor) -> tuple[Tensor, Tensor]:
     job = Extremes(plate.data_ptr(), largest.data_ptr(), smallest.data_ptr(), height, width)
     run("bitexpand_extremes", job, 0, channels * rows)
     return largest, smallest
+
+
+def stepless(largest: Tensor, smallest: Tensor) -> Tensor:
+    """Tell how far cells are from steps, which are where cells around differ.
+
+    Args:
+        largest, smallest: (1, C, h, w) float32, the samples of each cell at their extremes.
+
+    Returns:
+        Same shape: 1 where no step of the channel is within two cells, 0 where one is within one, else a half.
+    """
+    largest, smallest = _planar(largest), _planar(smallest)
+    assert largest.shape == smallest.shape
+    _, channels, height, width = largest.shape
+    result = torch.empty_like(largest)
+    job = Stepless(largest.data_ptr(), smallest.data_ptr(), result.data_ptr(), height, width)
+    run("bitexpand_stepless", job, 0, channels * height)
+    return result
 
 
 def halve(plate: Tensor) -> Tensor:

@@ -757,6 +757,53 @@ static bool extremes(const Extremes &job, int top, int bottom) {
     return true;
 }
 
+// 1 for cells with no step of their channel within two cells of the eight around them, 0 for those with one within one.
+static bool stepless(const Stepless &job, int top, int bottom) {
+    constexpr int REACH = 2, LINES = 2 * REACH + 1;
+    const int width = job.width, height = job.height, padded = width + 2 * REACH;
+    Buffer buffer((size_t)(LINES + 4) * padded);
+    if (!buffer.is_there()) return false;
+    float *high = buffer.take(padded) + REACH, *low = buffer.take(padded) + REACH;
+    float *near = buffer.take(padded) + REACH, *far = buffer.take(padded) + REACH;
+    float *const lines = buffer.take((size_t)LINES * width);
+    int held[LINES];  // the row whose steps a line holds
+    for (int &row : held) row = -1;
+    for (int row = top; row < bottom; row++) {
+        const int first = row / height * height, last = first + height - 1;  // of this channel
+        const auto inside = [&](int y) { return y < first ? first : y > last ? last : y; };
+        const auto steps = [&](int y) {
+            y = inside(y);
+            float *line = lines + (size_t)(y % LINES) * width;
+            if (held[y % LINES] == y) return line;
+            held[y % LINES] = y;
+            const size_t above = (size_t)inside(y - 1) * width, at = (size_t)y * width, below = (size_t)inside(y + 1) * width;
+            for (int x = 0; x < width; x++) {
+                high[x] = larger_of(job.largest[at + x], larger_of(job.largest[above + x], job.largest[below + x]));
+                low[x] = -larger_of(-job.smallest[at + x], larger_of(-job.smallest[above + x], -job.smallest[below + x]));
+            }
+            high[-1] = high[0], high[width] = high[width - 1], low[-1] = low[0], low[width] = low[width - 1];
+            for (int x = 0; x < width; x++) {
+                const float highest = larger_of(high[x], larger_of(high[x - 1], high[x + 1]));
+                const float lowest = -larger_of(-low[x], larger_of(-low[x - 1], -low[x + 1]));
+                line[x] = highest > lowest ? 1 : 0;
+            }
+            return line;
+        };
+        const float *line[LINES];
+        for (int k = 0; k < LINES; k++) line[k] = steps(row + k - REACH);
+        for (int x = 0; x < width; x++) {
+            near[x] = line[1][x] + line[2][x] + line[3][x];
+            far[x] = near[x] + line[0][x] + line[4][x];
+        }
+        for (int x = 0; x < width; x++) {  // there are no steps beyond the border
+            const float within_one = near[x - 1] + near[x] + near[x + 1];
+            const float within_two = far[x - 2] + far[x - 1] + far[x] + far[x + 1] + far[x + 2];
+            job.to[(size_t)row * width + x] = 1 - ((within_one > 0 ? 0.5f : 0) + (within_two > 0 ? 0.5f : 0));
+        }
+    }
+    return true;
+}
+
 // Rows of float32 to half and back, to the nearest, ties to even; by processors that have instructions for it.
 static bool to_half(const Convert &job, int top, int bottom) {
 #ifdef HAS_HALF

@@ -150,6 +150,12 @@ struct Extremes {
     int32_t height, width;
 };
 
+struct Stepless {
+    const float *largest, *smallest;
+    float *to;
+    int32_t height, width;
+};
+
 struct Convert {
     const void *from;
     void *to;
@@ -253,6 +259,7 @@ STEP(bitexpand_part_channels, PartChannels, part_channels)
 STEP(bitexpand_clamp, Clamp, clamp)
 STEP(bitexpand_measure, Measure, measure)
 STEP(bitexpand_extremes, Extremes, extremes)
+STEP(bitexpand_stepless, Stepless, stepless)
 STEP(bitexpand_to_half, Convert, to_half)
 STEP(bitexpand_from_half, Convert, from_half)
 #ifdef SEVERAL
@@ -266,7 +273,7 @@ EXPORT bitexpand_down(const Down *job, int, int, int) { return job ? 1 : sizeof(
 #endif
 
 // Shares a step's rows among threads, at least one; see threads.h.
-EXPORT bitexpand_share(Step step, const void *job, int top, int bottom, int instructions, int threads) {
+EXPORT bitexpand_run(Step step, const void *job, int top, int bottom, int instructions, int threads) {
     static Threads &shared = *new Threads;  // its threads wait for work until the process ends
     return shared.run(step, job, top, bottom, instructions, threads);
 }

@@ -24,7 +24,7 @@ import numpy as np
 from bitexpand import formats, frames, provenance
 from bitexpand.code_values import Codes, source_kind
 from bitexpand.encoding import Encoding, encode_alpha
-from bitexpand.engine import Expanded, use_threads
+from bitexpand.engine import Expanded, Expander, use_threads
 from bitexpand.errors import BitexpandError, DiskFullError, GuardError, PlateError, UsageError
 from bitexpand.frames import Attribute
 from bitexpand.jobs import Job, Plan, Settings, Task, color_path, expander, plan_sequence
@@ -37,8 +37,8 @@ from bitexpand.storage import fetched, prepare
 T = TypeVar("T")
 
 _WRITERS = 2
-SIDE_BY_SIDE = 2
-SMALL_FRAME = 4 << 20  # pixels; up to here frames go side by side, in the memory that a large one takes
+_SIDE_BY_SIDE = 2
+_SMALL_FRAME = 4 << 20  # pixels; up to here frames go side by side, in the memory that a large one takes
 _LARGE_FRAME = 16 << 20  # pixels; from here on one frame a stage is in flight: an 8K shot stays within 6 GiB
 _TRIM_EVERY = 64  # frames; costs less than 1 % of their time
 _KEPT_BLOCK = 1 << 30  # bytes; smaller ones go back to the system every _TRIM_EVERY frames only
@@ -67,12 +67,24 @@ def run(plan: Plan, settings: Settings) -> Generator[FrameResult, None, None]:
     work = _Work(settings)
     for folder in sorted({task.target.parent for task in plan.tasks}, key=str):
         prepare(folder)
-    share = partial(use_threads, max(1, work.expander.threads // SIDE_BY_SIDE))
-    with _pool(1) as readers, _pool(SIDE_BY_SIDE, share) as expanders, _pool(_WRITERS) as writers:
+    with _pool(1) as readers, side_by_side(work.expander) as expanders, _pool(_WRITERS) as writers:
         for done, result in enumerate(_flow(plan, work, readers, expanders, writers), 1):
             if done % _TRIM_EVERY == 0:
                 _return_freed_memory()
             yield result
+
+
+def frames_at_once(pixels: int, expander: Expander) -> int:
+    """Return how many frames of so many pixels are expanded side by side."""
+    is_small = pixels <= _SMALL_FRAME and expander.threads > 1 and expander.device.type == "cpu"
+    return _SIDE_BY_SIDE if is_small else 1
+
+
+@contextmanager
+def side_by_side(expander: Expander) -> Iterator[ThreadPoolExecutor]:
+    """Run frames that are expanded side by side, each with its share of the threads."""
+    with _pool(_SIDE_BY_SIDE, partial(use_threads, max(1, expander.threads // _SIDE_BY_SIDE))) as expanders:
+        yield expanders
 
 
 @dataclass(frozen=True)
@@ -120,11 +132,9 @@ def _flow(
                 expected = expected or shape
                 _check_shape(task.source, shape, expected)
             pixels = loaded.plate.codes[..., 0].size if loaded.plate else 0
-            in_flight = 1 if pixels > _LARGE_FRAME else _WRITERS
-            small = pixels <= min(SMALL_FRAME, _LARGE_FRAME)
-            several = len(plan.tasks) > 1 and work.expander.threads > 1
-            if small and several and work.expander.device.type == "cpu":
-                in_flight += SIDE_BY_SIDE - 1
+            at_once = frames_at_once(pixels, work.expander) if len(plan.tasks) > 1 else 1
+            in_flight = (1 if pixels > _LARGE_FRAME else _WRITERS) + at_once - 1
+            if at_once > 1:
                 expanding = expanders.submit(_expanded, work, loaded, writers)
             else:
                 expanding = _finished(_expanded(work, loaded, writers))

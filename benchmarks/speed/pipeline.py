@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from unittest import mock
 
-import torch
-
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.figures import Figure, Size
 from bitexpand.code_values import Bins, Codes
 from bitexpand.engine import Expanded, Expander
 from bitexpand.jobs import Job, plan_sequence
-from bitexpand.pipeline import SIDE_BY_SIDE, SMALL_FRAME, run
+from bitexpand.pipeline import frames_at_once, run
 
 WRITERS = 2  # threads of the write stage
 
@@ -42,8 +40,7 @@ def _one_shot(bench: Bench, size: Size, model: str) -> Iterator[Figure]:
     # From the second start on: the first frame finds nothing ready. As frames follow each other, so they leave.
     wall = (starts[-1] - starts[1]) / (len(starts) - 2)
     timings = [result.timing for result in results[1:-1]]
-    small = bench.device == "cpu" and torch.get_num_threads() > 1 and size[0] * size[1] <= SMALL_FRAME
-    at_once = SIDE_BY_SIDE if small else 1
+    at_once = frames_at_once(size[0] * size[1], bench.expander(model))
     busy = {
         "read": statistics.mean(timing.read for timing in timings),
         f"expand, {at_once} at a time": statistics.mean(timing.expand for timing in timings) / at_once,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -89,14 +88,3 @@ def preceded(function: Callable[P, R], act: Callable[..., object]) -> Callable[P
         return function(*args, **kwargs)
 
     return both
-
-
-def fail_at(call: int, error: BaseException) -> Callable[..., None]:
-    """Return what raises ``error`` at that call, counted from 1."""
-    calls = itertools.count(1)
-
-    def act(*_: object) -> None:
-        if next(calls) == call:
-            raise error
-
-    return act

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from conftest import hidden_files
 from expansions import (
     codes_in,
     digests,
-    fail_at,
     preceded,
     save_16,
     source,
@@ -56,6 +56,17 @@ def test_a_sequence_is_expanded_in_its_order(job: Job) -> None:
         assert np.array_equal(codes_in(result.task.target), source_codes)
         assert np.abs(stored.pixels.astype(np.float32) * 255 - source_codes).max() > 0.1, "something happened"
     assert not hidden_files(Path(job.output).parent)
+
+
+def failing_on(job: Job, number: int, error: BaseException) -> Callable[..., Expanded]:
+    """Return ``Expander.expand_frame`` that fails on a frame; side by side, they may begin in another order."""
+    failing = read_plate(source(job, number)).codes
+
+    def act(_: Expander, codes: Codes, __: Bins) -> None:
+        if np.array_equal(codes, failing):
+            raise error
+
+    return preceded(Expander.expand_frame, act)
 
 
 def test_small_frames_are_expanded_side_by_side(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +192,7 @@ def test_a_source_that_goes_away_fails_alone(job: Job, monkeypatch: pytest.Monke
 
 def test_a_guard_error_fails_the_frame_and_writes_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     foul = GuardError("model tiny: 7 of 9 samples are not finite")
-    monkeypatch.setattr(Expander, "expand_frame", preceded(Expander.expand_frame, fail_at(2, foul)))
+    monkeypatch.setattr(Expander, "expand_frame", failing_on(job, 1002, foul))
     results = list(expand_sequence(job))
     assert [r.status[0] for r in results] == list("wfwwww")
     assert results[1].error == "model tiny: 7 of 9 samples are not finite"
@@ -274,13 +285,7 @@ def test_an_exception_of_the_caller_stops_the_threads(job: Job) -> None:
 
 
 def test_an_interrupt_inside_the_model_drops_that_frame(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    third = read_plate(source(job, 1003)).codes
-
-    def interrupt(_: Expander, codes: Codes, __: Bins) -> None:
-        if np.array_equal(codes, third):  # side by side, frames may begin in another order
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Expander, "expand_frame", preceded(Expander.expand_frame, interrupt))
+    monkeypatch.setattr(Expander, "expand_frame", failing_on(job, 1003, KeyboardInterrupt()))
     seen: list[FrameResult] = []
     with pytest.raises(KeyboardInterrupt):
         seen.extend(run(plan_sequence(job), job))

@@ -94,12 +94,12 @@ def test_other_programs_convert_the_same_frames(bench: Bench) -> None:
     for words in peers.conversions(shot, bench.count(SIZE)).values():
         clock.command(words)()
     for name in ("oiiotool", "ffmpeg"):
-        for number in (1001, 1002, 1003):
+        for number in range(1001, 1007):
             frame = read_frame(shot / name / f"o_{number}.exr")
             source = read_frame(shot / f"plate_{number}.png").pixels
             assert frame.info.container == "half"
             assert np.abs(frame.pixels.astype(np.float32) * 255 - source.astype(np.float32)).mean() < 2
-    assert len(list((shot / "ffmpeg").iterdir())) == 3
+    assert len(list((shot / "ffmpeg").iterdir())) == 6
 
 
 @pytest.mark.parametrize("scales", [0, 3])

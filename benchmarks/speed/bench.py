@@ -39,9 +39,9 @@ class Bench:
     _shots: dict[tuple[Size, int], Path] = field(default_factory=dict)
 
     def count(self, size: Size) -> int:
-        """Return the frames of a shot of this size: fewer where they are larger, three at least."""
+        """Return the frames of a shot of this size: fewer where they are larger, six at least."""
         share = SIZE[0] * SIZE[1] / (size[0] * size[1])
-        return max(3, round(self.frames * min(share, 1)))
+        return max(6, round(self.frames * min(share, 1)))
 
     def shot(self, size: Size, count: int | None = None) -> Path:
         """Return the folder of a shot of ``plate_1001.png`` and so on, made when first asked for."""

@@ -90,6 +90,7 @@ class ConvNextUNet(PlateModel):
 
     config_type = ConvNextConfig
     units: Units = "lsb"
+    sees_afar = True
     overlap = 384  # tiled and untiled differ by up to 0.0003 LSB with random weights, with 192 by up to 0.009
     bytes_per_pixel = 1200
 

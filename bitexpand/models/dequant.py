@@ -72,6 +72,7 @@ class DequantUNet(PlateModel):
 
     config_type = DequantConfig
     units: Units = "lsb"
+    sees_afar = True
     overlap = (
         256  # tiled and untiled differ by less than 0.0001 LSB with random weights, with 128 by up to 0.0005
     )

@@ -205,10 +205,10 @@ class Expander:
         pieces = list(tiles(height, width, tile, self._overlap, self._grid))
         if len(pieces) == 1:
             plate = self._plate(codes)
-            view = self._view(plate, limits) if self._module.sees_afar else None
+            view = self._view(plate, limits, tile) if self._module.sees_afar else None
             expanded_cv = self._expand_piece(plate, limits, guard, pieces[0], view).numpy()
         else:
-            view = self._view(self._plate(codes), limits) if self._module.sees_afar else None
+            view = self._view(self._plate(codes), limits, tile) if self._module.sees_afar else None
             expanded_cv = np.empty(codes.shape, np.float32)
             for piece in pieces:
                 plate = self._plate(codes[piece.window])
@@ -216,9 +216,24 @@ class Expander:
                 piece.blend(piece_cv, codes, expanded_cv)
         return Expanded(expanded_cv, guard.report(codes, expanded_cv))
 
-    def _view(self, plate: _Plate, limits: Bins) -> View | None:
+    def _view(self, plate: _Plate, limits: Bins, tile: tuple[int, int]) -> View | None:
         """See the whole frame from farther away."""
-        return view_of(plate.plate_cv, partial(self._estimate, limits=limits), plate.extremes)
+        return view_of(
+            plate.plate_cv, partial(self._estimate_tiled, limits=limits, tile=tile), plate.extremes
+        )
+
+    def _estimate_tiled(self, plate_cv: Tensor, limits: Bins, tile: tuple[int, int]) -> Tensor:
+        """Run the model on (1, C, h, w) float32 values of any size; returns the same shape, in LSB, not clamped."""
+        height, width = plate_cv.shape[-2:]
+        pieces = list(tiles(height, width, tile, self._overlap, self._grid))
+        if len(pieces) == 1:
+            return self._estimate(plate_cv, limits)
+        values_cv = plate_cv[0].permute(1, 2, 0).cpu().numpy()
+        whole_cv = np.empty(values_cv.shape, np.float32)
+        for piece in pieces:
+            estimate = self._estimate(plate_cv[..., piece.window[0], piece.window[1]], limits)
+            piece.blend(estimate[0].permute(1, 2, 0).float().cpu().numpy(), values_cv, whole_cv)
+        return torch.from_numpy(whole_cv).to(self.device).permute(2, 0, 1)[None]
 
     def _expand_piece(
         self, plate: _Plate, limits: Bins, guard: Guard, piece: Tile, view: View | None

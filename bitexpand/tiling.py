@@ -66,15 +66,15 @@ class Tile:
         """Rows and columns as slices into the frame."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
-    def blend(self, tile_cv: Floats, codes: Codes, frame_cv: Floats) -> None:
+    def blend(self, tile_cv: Floats, codes: Codes | Floats, frame_cv: Floats) -> None:
         """Put the tile into its frame; every tile in turn, from left to right and from top to bottom.
 
         Moves are blended, not values: weights that sum to one only in exact arithmetic would carry a 12-bit value
         out of its bin, and white beyond white.
 
         Args:
-            tile_cv: float32 (h, w, C), its expanded code values.
-            codes: uint16 (H, W, C), the code values of the frame.
+            tile_cv: float32 (h, w, C), its expanded values.
+            codes: uint16 or float32 (H, W, C), the values of the frame before.
             frame_cv: float32, same shape; takes the tile's part, whatever it held before the first one.
         """
         codes, frame_cv = codes[self.window], frame_cv[self.window]

@@ -40,6 +40,17 @@ def test_tiled_equals_untiled() -> None:
     np.testing.assert_allclose(tiled_cv, whole_cv, rtol=0, atol=1e-4)
 
 
+def test_what_is_seen_from_afar_is_tiled_too() -> None:
+    codes = np.full((530, 420, 3), 100, np.uint8)
+    codes[:, 200:] += 1
+    whole, tiled = Hungry(1 << 20, MemoryError()), Hungry(100 * 100, MemoryError())
+    whole.sees_afar = tiled.sees_afar = True
+    whole_cv, tiled_cv = expander_of(whole).expand(codes), expander_of(tiled, tile=68).expand(codes)
+    assert len(whole.seen) == 2, "the frame, and the view from afar"
+    assert max(max(seen.shape) for seen in tiled.seen) <= 80
+    np.testing.assert_allclose(tiled_cv, whole_cv, rtol=0, atol=1e-4)
+
+
 def test_the_shipped_network_shows_no_tiles() -> None:
     codes = natural(290, 1080)[..., :1].astype(np.uint8)
     whole_cv = Expander("pyramid", device="cpu", tile=1152).expand(codes)

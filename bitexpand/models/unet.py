@@ -82,7 +82,7 @@ class UNet(PlateModel):
         counts = [config.channels * 2**level for level in range(DEPTH + 1)]
         self.channels, self.recompute, self.scales = config.channels, config.recompute, config.scales
         if config.scales:
-            self.units, self.sees_afar = "lsb", True
+            self.units = "lsb"
             self.multiple = 2 ** max(DEPTH, config.scales)
         self.encoder = nn.ModuleList(
             _double_conv(finer, count)

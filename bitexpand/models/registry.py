@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="c063a7c79b7423bd9bba97aa753dea517379165178fc85ad084f613f32b2f3a0",
+        sha256="2276e4e1088bc701fd8fb15ba1a541e60dda7e9eee42ecd2c1a9512cdc128396",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

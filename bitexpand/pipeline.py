@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TypeVar
@@ -80,11 +80,9 @@ def frames_at_once(pixels: int, expander: Expander) -> int:
     return _SIDE_BY_SIDE if is_small else 1
 
 
-@contextmanager
-def side_by_side(expander: Expander) -> Iterator[ThreadPoolExecutor]:
+def side_by_side(expander: Expander) -> AbstractContextManager[ThreadPoolExecutor]:
     """Run frames that are expanded side by side, each with its share of the threads."""
-    with _pool(_SIDE_BY_SIDE, partial(use_threads, max(1, expander.threads // _SIDE_BY_SIDE))) as expanders:
-        yield expanders
+    return _pool(_SIDE_BY_SIDE, partial(use_threads, max(1, expander.threads // _SIDE_BY_SIDE)))
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def keep_freed_memory() -> None:
         with suppress(AttributeError):  # another C library
             set_option = ctypes.CDLL(None).mallopt
             set_option(mmap_threshold, _KEPT_BLOCK)
-            set_option(trim_threshold, -1)
+            set_option(trim_threshold, -1)  # never: an 8K frame leaves more than 2 GiB behind
             set_option(arena_max, 1)  # threads' own give whole blocks back whatever the threshold
 
 

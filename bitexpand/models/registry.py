@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="2276e4e1088bc701fd8fb15ba1a541e60dda7e9eee42ecd2c1a9512cdc128396",
+        sha256="daad446ef4a3195ada9395e82fe40bb2be425b15d844114b5513663b343664c1",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

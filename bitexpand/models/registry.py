@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="daad446ef4a3195ada9395e82fe40bb2be425b15d844114b5513663b343664c1",
+        sha256="83220b60d8b08b4e797d191c718e9486a2b4519ef7c78145de5c8e34b6c81ea9",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

@@ -25,6 +25,7 @@ class Augmentation:
         grain: share of crops that get grain.
         grain_sigma: smallest and largest sigma of the grain in LSB of 8 bits, drawn evenly on a log scale.
         grain_correlated: share of the grainy crops whose grain is blurred, as scanned film's is.
+        grain_skewed: share of the grainy crops whose grain is light specks, most samples lying just below the mean.
         grain_uneven: share of the grainy crops whose grain is weaker in the lights or in the darks.
         grain_clipped: share of the grainy crops whose blacks or whites are clipped, grain and all.
         clipped: share of the crops without grain whose blacks or whites are clipped.
@@ -47,6 +48,7 @@ class Augmentation:
     grain: float = 0.0
     grain_sigma: tuple[float, float] = (0.0625, 2.0)
     grain_correlated: float = 0.3
+    grain_skewed: float = 0.0
     grain_uneven: float = 0.0
     grain_clipped: float = 0.0
     clipped: float = 0.0
@@ -56,7 +58,8 @@ class Augmentation:
     extra_bound: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("procedural", "grain", "grain_correlated", "grain_uneven", "grain_clipped", "clipped"):
+        shares = ("grain_correlated", "grain_skewed", "grain_uneven", "grain_clipped", "clipped")
+        for name in ("procedural", "grain", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name):g}, must be a share from 0 to 1")
         for name, low, high in (

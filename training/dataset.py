@@ -132,7 +132,9 @@ class CropDataset(Dataset[Batch]):
         truth_cv = from_signal(plate_log, degradation.bits)
         if random.random() < settings.grain:
             low, high = (sigma * top / peak(BITS) for sigma in settings.grain_sigma)
-            grain_cv = draw_grain(random, self.crop, (low, high), settings.grain_correlated)
+            grain_cv = draw_grain(
+                random, self.crop, (low, high), settings.grain_correlated, settings.grain_skewed
+            )
             if random.random() < settings.grain_uneven:
                 grain_cv = grain_cv * draw_unevenness(random, truth_cv)
             truth_cv += grain_cv

@@ -1,4 +1,8 @@
-"""Grain of known strength: Gaussian, white or blurred as scanned film's is, the same in all channels or not."""
+"""Grain of known strength: white or blurred as scanned film is, alike in all channels or not, Gaussian or skewed.
+
+Skewed grain is log-normal, light specks on a dark that most samples lie close to: the darkest parts of scanned film
+and of long exposures.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from bitexpand.code_values import Floats
 
 BLUR = (0.4, 1.2)  # px, smallest and largest sigma of the blur of correlated grain
 SHARED = 0.5  # share of grainy crops whose channels have the same grain: black-and-white stock, luma noise
+SKEW = (0.3, 1.5)  # sigma of the logarithm of skewed grain: its skewness is 0.9 to 33
 BRIGHT = 0.4  # share of uneven grain that is stronger in the lights
 _REACH = 3.5  # sigmas of the blur, where its kernel ends
 
@@ -40,8 +45,28 @@ def grain(random: np.random.Generator, size: int, sigma: float, blur: float, sha
     return np.broadcast_to(noise * np.float32(sigma), (size, size, 3))
 
 
+def skewed(noise: Floats, skew: float) -> Floats:
+    """Make Gaussian noise log-normal, with the same mean of 0 and sigma of 1.
+
+    Args:
+        noise: float32, any shape, mean 0 and sigma 1.
+        skew: sigma of the result's logarithm, above 0.
+
+    Returns:
+        float32, same shape; every order among samples is as it was.
+    """
+    mean = np.exp(skew**2 / 2)
+    return ((np.exp(np.float32(skew) * noise) - mean) / (mean * np.sqrt(np.expm1(skew**2)))).astype(
+        np.float32
+    )
+
+
 def draw_grain(
-    random: np.random.Generator, size: int, sigmas: tuple[float, float], correlated: float
+    random: np.random.Generator,
+    size: int,
+    sigmas: tuple[float, float],
+    correlated: float,
+    skewed_share: float = 0.0,
 ) -> Floats:
     """Return the grain of one crop: its sigma drawn evenly on a log scale between two, its kind at random.
 
@@ -50,6 +75,7 @@ def draw_grain(
         size: side in pixels.
         sigmas: smallest and largest standard deviation, in the unit of the result.
         correlated: share of the crops whose grain is blurred, by ``BLUR``.
+        skewed_share: share of the crops whose grain is log-normal, by ``SKEW``.
 
     Returns:
         float32 (size, size, 3).
@@ -57,7 +83,10 @@ def draw_grain(
     low, high = sigmas
     sigma = low * (high / low) ** random.random()
     blur = random.uniform(*BLUR) if random.random() < correlated else 0.0
-    return grain(random, size, sigma, blur, bool(random.random() < SHARED))
+    noise = grain(random, size, 1.0, blur, bool(random.random() < SHARED))
+    if random.random() < skewed_share:
+        noise = skewed(noise, random.uniform(*SKEW))
+    return noise * np.float32(sigma)
 
 
 def draw_unevenness(random: np.random.Generator, truth_cv: Floats) -> Floats:

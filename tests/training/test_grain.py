@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.grain import BLUR, draw_grain, grain
+from training.grain import BLUR, SKEW, draw_grain, grain, skewed
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -48,3 +48,21 @@ def test_the_share_of_correlated_grain_is_what_was_asked_for() -> None:
     drawn = [draw_grain(random, 64, (1, 1), 0.25) for _ in range(400)]
     correlated = [np.mean(noise[1:] * noise[:-1]) > 0.1 for noise in drawn]
     assert np.mean(correlated) == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize("skew", SKEW)
+def test_skewed_grain_is_as_strong_and_most_of_it_lies_just_below_the_mean(skew: float) -> None:
+    noise = np.random.default_rng(5).standard_normal(4_000_000, np.float32)
+    specks = skewed(noise, skew)
+    assert specks.dtype == np.float32
+    assert specks.mean() == pytest.approx(0, abs=0.02)
+    assert specks.std() == pytest.approx(1, rel=0.05)
+    assert -1 / np.sqrt(np.expm1(skew**2)) < specks.min()  # what it piles up at
+    assert np.median(specks) < -0.1
+    assert np.array_equal(np.argsort(specks[:1000]), np.argsort(noise[:1000]))
+
+
+def test_the_share_of_skewed_grain_is_what_was_asked_for() -> None:
+    random = np.random.default_rng(6)
+    drawn = [draw_grain(random, 64, (1, 1), 0.25, 0.3) for _ in range(400)]
+    assert np.mean([np.median(noise) < -0.05 for noise in drawn]) == pytest.approx(0.3, abs=0.06)

@@ -6,20 +6,20 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bitexpand import __version__
 from bitexpand.compare import CompareJob, FrameComparison, compare_sequences
 from bitexpand.compare_summary import Summary, summarize
-from bitexpand.errors import UsageError, WriteError
+from bitexpand.errors import UsageError
 from bitexpand.metrics.strata import STRATA
+from bitexpand.temporaries import prepare_file, write_text
 
 _FACTS = ("frame", "candidate", "truth", "source", "error", "notes")  # the columns of CSV before the numbers
-_BEGINNING = {"--json": b'{\n  "comparison"', "--csv": ",".join(_FACTS).encode()}  # of a file that is ours
+BEGINNING = {"--json": b'{\n  "comparison"', "--csv": ",".join(_FACTS).encode()}  # of a file that is ours
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def tell(
         The exit code: 0, or 1 where a frame could not be compared.
 
     Raises:
-        BitexpandError: as ``compare_sequences``, ``prepare_file`` and ``write_file``.
+        BitexpandError: as ``compare_sequences``, ``temporaries.prepare_file`` and ``write_text``.
     """
     wanted = {option: to for option, to in (("--json", json_to), ("--csv", csv_to)) if to is not None}
     printed = [option for option, to in wanted.items() if to == _STDOUT]
@@ -121,7 +121,7 @@ def tell(
         raise UsageError("--json - and --csv - would be mixed: give one of them a file")
     for option, to in wanted.items():
         if to != _STDOUT:
-            prepare_file(option, to)
+            prepare_file(option, to, BEGINNING[option], "comparison")
     table, comparisons = Table(job.truth is not None), list[FrameComparison]()
     with closing(compare_sequences(job, threads)) as frames:
         for found in frames:
@@ -134,7 +134,7 @@ def tell(
         if to == _STDOUT:
             say(text.removesuffix("\n"))
         else:
-            write_file(to, text)
+            write_text(to, text)
     if not printed:
         say(table.summary(summary))
     return 1 if summary.failed else 0
@@ -223,45 +223,6 @@ def csv_text(comparisons: Sequence[FrameComparison]) -> str:
     return text.getvalue()
 
 
-def prepare_file(option: str, path: Path) -> None:
-    """Prove that a file can be written, before minutes of work and not after.
-
-    Args:
-        option: "--json" or "--csv".
-        path: what was given to it.
-
-    Raises:
-        UsageError: it cannot be, or another file would be lost.
-    """
-    temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        temporary.unlink()
-        is_other = path.exists() and not path.read_bytes().startswith(_BEGINNING[option])
-    except OSError as error:
-        raise UsageError(f"{option} {path}: cannot write there ({error.strerror})") from error
-    if is_other:
-        raise UsageError(f"{option} {path}: exists and is no comparison; choose another name")
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file, complete or not at all.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    temporary = _temporary(path)
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def _strata_lines(values: Mapping[str, float]) -> Iterator[str]:
     """Yield gain over doing nothing by what the truth is like."""
     here = [stratum for stratum in STRATA if values.get(f"{stratum}_share")]
@@ -305,7 +266,3 @@ def _facts(found: FrameComparison) -> dict[str, object]:
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

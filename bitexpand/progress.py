@@ -13,18 +13,16 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from bitexpand import __version__
-from bitexpand.errors import UsageError, WriteError
+from bitexpand.errors import UsageError
 from bitexpand.jobs import Plan, Settings, Task
-from bitexpand.location import remote_text
 from bitexpand.results import FrameResult
 from bitexpand.sequence import format_frames
-from bitexpand.temporaries import temporary_name
+from bitexpand.temporaries import prepare_file, write_text
 
 STYLES = ("auto", "bar", "plain", "json", "openjd", "none", "deadline", "tractor")
 
@@ -258,30 +256,15 @@ def missing_text(plan: Plan) -> str:
 
 
 def prepare_report(path: Path) -> None:
-    """Make the folder of a report and prove that it can be written, before hours of work and not after.
-
-    Raises:
-        UsageError: it cannot be.
-    """
-    if url := remote_text(path):
-        raise UsageError(f"--report {url}: give a file of this machine; only frames go to a store")
-    probe = _report_temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-        is_other = path.exists() and not path.read_bytes().startswith(b"{")
-    except OSError as error:
-        raise UsageError(f"--report {path}: cannot write there ({error.strerror})") from error
-    if is_other:
-        raise UsageError(f"--report {path}: exists and is no report; choose another name")
+    """Prove that a report can be written, before hours of work; raises as ``temporaries.prepare_file``."""
+    prepare_file("--report", path, b"{", "report")
 
 
 def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[FrameResult]) -> None:
     """Write what became of each frame as JSON, complete or not at all.
 
     Raises:
-        WriteError: it cannot be written.
+        DiskFullError, WriteError: it cannot be written.
     """
     counts = Counter(result.status for result in results)
     document = {
@@ -292,16 +275,4 @@ def write_report(path: Path, plan: Plan, settings: Settings, results: Sequence[F
         **{status: counts[status] for status in ("written", "skipped", "failed")},
         "frames": [result_facts(result) for result in results],
     }
-    temporary = _report_temporary(path)
-    try:
-        temporary.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise WriteError(f"the report {path} could not be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _report_temporary(path: Path) -> Path:
-    return path.with_name(temporary_name(path.suffix or ".json"))  # like no other machine's either
+    write_text(path, json.dumps(document, indent=2, default=str) + "\n")

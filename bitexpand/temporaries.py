@@ -1,21 +1,24 @@
-"""Files under way: hidden names that no other process has, and the end of those whose writer is gone.
+"""Files under way: hidden names that no other process has, files written whole or not at all, the end of dead ones.
 
 Nothing here locks, and no clock is trusted but that of the storage, so that it holds on NFS with many machines.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import socket
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
-from bitexpand.errors import UsageError
+from bitexpand.errors import DiskFullError, UsageError, WriteError
 from bitexpand.location import remote_text
 
 _NAME = re.compile(r"^\.bitexpand-(?P<host>[\w.]+)-(?P<pid>\d+)-[\da-f]+\.\w+$")
@@ -41,6 +44,62 @@ _HOST = _host()
 def temporary_name(suffix: str) -> str:
     """Return a hidden name like no other, which ``sweep`` removes when its writer is gone."""
     return f".bitexpand-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{next(_serial):x}{suffix}"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary beside a file; it takes the file's place when the block ends well, else it is gone.
+
+    What a killed process leaves is swept by :func:`prepare_folder`.
+
+    Raises:
+        DiskFullError: no room is left.
+        WriteError: anything else that keeps the file from being complete.
+    """
+    temporary = path.parent / temporary_name(path.suffix)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8 text, what is no text in a file's name escaped; raises as :func:`replacing`."""
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def prepare_file(option: str, path: Path, beginning: bytes, content: str) -> None:
+    """Make the folder of a file and prove that it can be written, before hours of work and not after.
+
+    Args:
+        option: what the path was given to, such as "--report".
+        path: of the file.
+        beginning: what a file there must begin with to be replaced.
+        content: what the file is called, such as "report".
+
+    Raises:
+        UsageError: it cannot be written, or another file would be lost.
+    """
+    if url := remote_text(path):
+        raise UsageError(f"{option} {url}: give a file of this machine; only frames go to a store")
+    probe = path.parent / temporary_name(".probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        is_other = path.exists() and not path.read_bytes().startswith(beginning)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot write there ({error.strerror})") from error
+    if is_other:
+        raise UsageError(f"{option} {path}: exists and is no {content}; choose another name")
 
 
 def prepare_folder(folder: Path) -> None:
@@ -78,6 +137,12 @@ def sweep(folder: Path, now: float) -> None:
             with suppress(OSError):
                 if _is_abandoned(left, now):
                     left.unlink()
+
+
+def _write_error(path: Path, error: OSError) -> WriteError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"{path}: the disk is full; free some room and run the same command again")
+    return WriteError(f"{path}: could not be written ({error.strerror}); nothing was left in its place")
 
 
 def _is_abandoned(temporary: Path, now: float) -> bool:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bitexpand.errors import CheckpointError, MissingInputError, UnknownNameError
+from bitexpand.errors import CheckpointError, DiskFullError, MissingInputError, UnknownNameError
 from bitexpand.models import checkpoint
 from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.pyramid import Pyramid, PyramidConfig
@@ -414,8 +414,8 @@ def test_a_failed_write_leaves_the_old_file(good: Path, monkeypatch: pytest.Monk
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="the disk is full"):
         checkpoint.save(good, Pyramid(TINY), "pyramid", TINY)
     assert good.read_bytes() == before
     assert [path.name for path in good.parent.iterdir()] == [good.name]

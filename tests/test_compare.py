@@ -20,12 +20,13 @@ from plates import natural, save
 
 from bitexpand import color, compare
 from bitexpand.compare import CompareJob, FrameComparison, compare_sequences, job_of
-from bitexpand.compare_output import Table, csv_text, json_text, prepare_file, tell, verdict, write_file
+from bitexpand.compare_output import BEGINNING, Table, csv_text, json_text, tell, verdict
 from bitexpand.compare_summary import summarize
 from bitexpand.compare_values import Sums
 from bitexpand.errors import UsageError
 from bitexpand.metrics.fidelity import MAX_DB
 from bitexpand.metrics.strata import MAX_GAIN, STRATA, Errors
+from bitexpand.temporaries import prepare_file, write_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -332,17 +333,17 @@ def test_a_file_is_written_whole_and_replaces_only_its_like(shot: Shot, tmp_path
     text = csv_text(found) if option == "--csv" else json_text(shot.job(), found, summarize(found))
     path = tmp_path / "new" / "numbers"
     for _ in range(2):  # the second time over the first
-        prepare_file(option, path)
-        write_file(path, text)
+        prepare_file(option, path, BEGINNING[option], "comparison")
+        write_text(path, text)
     assert path.read_text() == text
     assert [p.name for p in path.parent.iterdir()] == ["numbers"]
     plate = save(tmp_path / "plate.png", natural(8, 8))
     kept = plate.read_bytes()
     with pytest.raises(UsageError, match="exists and is no comparison; choose another name"):
-        prepare_file(option, plate)
+        prepare_file(option, plate, BEGINNING[option], "comparison")
     assert plate.read_bytes() == kept
     with pytest.raises(UsageError, match=f"{option} .*: cannot write there"):
-        prepare_file(option, plate / "below.json")
+        prepare_file(option, plate / "below.json", BEGINNING[option], "comparison")
 
 
 @given(share=st.floats(0, 1, exclude_max=True))

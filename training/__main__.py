@@ -135,13 +135,13 @@ def evaluate(model: str, data: Path, json_file: Path | None, **options: Any) -> 
     """
     import json
 
-    from training import atomic
+    from bitexpand import temporaries
     from training.evaluate import evaluate as measure
 
     found = measure(model, data, **options)
     click.echo(found.text())
     if json_file:
-        atomic.write_text(json_file, json.dumps(found.facts(), indent=1) + "\n")
+        temporaries.write_text(json_file, json.dumps(found.facts(), indent=1) + "\n")
 
 
 @cli.command()

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitexpand import temporaries
 from bitexpand.errors import CheckpointError, MissingInputError, UsageError
 from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.checkpoint import ARCHITECTURES
-from training import atomic
 
 FORMAT = "bitexpand-training"
 FORMAT_VERSION = 1
@@ -97,7 +97,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     }
     buffer = io.BytesIO()  # torch's own writer hides a full disk behind an error of its own
     torch.save(content, buffer)
-    with atomic.replacing(path) as file:
+    with temporaries.replacing(path) as file:
         file.write(buffer.getbuffer())
 
 

@@ -15,11 +15,12 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from bitexpand import temporaries
 from bitexpand.errors import CheckpointError, UsageError
 from bitexpand.models import checkpoint
 from bitexpand.models.base import PlateModel
 from bitexpand.temporaries import prepare_folder
-from training import atomic, checkpoints
+from training import checkpoints
 from training.evaluate import LEAST_SHARE, Evaluation, lost_text
 from training.manifest import SPLITS, Manifest
 from training.settings import read_yaml
@@ -117,9 +118,9 @@ def export(
     row = _registry_row(module, origin, summary, weights.name, sha256)
     facts = _facts(module, architecture, weights.name, data, cost, origin)
     text = _card(origin, summary, facts, training, evaluation)
-    with atomic.replacing(weights) as file:
+    with temporaries.replacing(weights) as file:
         file.write(data)
-    atomic.write_text(card, text)
+    temporaries.write_text(card, text)
     return Exported(weights, card, sha256, row, evaluation)
 
 

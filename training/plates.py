@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pydantic
 
-from bitexpand import provenance
+from bitexpand import provenance, temporaries
 from bitexpand.code_values import Floats
 from bitexpand.color import ColorConfig, conversion
 from bitexpand.errors import PlateError
-from training import atomic, statistics
+from training import arrays, statistics
 from training.linear import LinearPlate, Reading, read_linear
 from training.manifest import STORAGE_DTYPE, Storage
 from training.settings import STRICT
@@ -141,7 +141,7 @@ def make(original: Path, folder: Path, name: str, reading: Reading, target: Targ
     (folder / _sidecar(name)).unlink(missing_ok=True)
     made = Made(
         fingerprint=fingerprint,
-        sha256=atomic.write_array(folder / plate_file(name), np.ascontiguousarray(target.stored(plate_log))),
+        sha256=arrays.write_array(folder / plate_file(name), np.ascontiguousarray(target.stored(plate_log))),
         height=plate_log.shape[0],
         width=plate_log.shape[1],
         has_unknown=plate.unknown is not None,
@@ -149,8 +149,8 @@ def make(original: Path, folder: Path, name: str, reading: Reading, target: Targ
         statistics=statistics.measure(plate_log, plate.plate_linear, plate.unknown),
     )
     if plate.unknown is not None:
-        atomic.write_array(folder / unknown_file(name), np.ascontiguousarray(plate.unknown))
-    atomic.write_text(folder / _sidecar(name), json.dumps(asdict(made)))
+        arrays.write_array(folder / unknown_file(name), np.ascontiguousarray(plate.unknown))
+    temporaries.write_text(folder / _sidecar(name), json.dumps(asdict(made)))
     return made
 
 

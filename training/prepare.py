@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from bitexpand import temporaries
 from bitexpand.color import load_config
 from bitexpand.errors import BitexpandError, MemoryShortageError, UsageError, WriteError
 from bitexpand.plate import file_digest
 from bitexpand.temporaries import prepare_folder
-from training import atomic, plates, statistics
 from training import manifest as manifests
+from training import plates, statistics
 from training.manifest import Manifest, PlateRow
 from training.plan import Chunk, Picture, check_splits, plan
 from training.plates import Made, Target
@@ -243,7 +244,7 @@ def _rows(fetched: Sequence[_Fetched], made: dict[str, Made]) -> tuple[PlateRow,
 def _finish(prepared: Prepared, made: dict[str, Made], recipe: Recipe) -> None:
     folder, manifest, failures = prepared.folder, prepared.manifest, prepared.failures
     content = json.dumps([asdict(failure) for failure in failures], indent=1)
-    atomic.write_text(folder / FAILURES_NAME, content + "\n")
+    temporaries.write_text(folder / FAILURES_NAME, content + "\n")
     there = f"{len(manifest.plates)} plates"
     if failures:
         listed = folder / FAILURES_NAME

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import yaml
 
+from bitexpand import temporaries
 from bitexpand.errors import MissingInputError, UnknownNameError, UsageError
 from bitexpand.models import registry
 from bitexpand.models.base import ModelConfig, PlateModel
 from bitexpand.models.checkpoint import ARCHITECTURES
-from training import atomic, checkpoints, losses
+from training import checkpoints, losses
 from training.augmentation import Augmentation
 from training.grow import grown
 from training.settings import STRICT, build, plain, read_yaml, resolve
@@ -258,7 +259,7 @@ def load_run(path: Path) -> Run:
 
 def write_run(run: Run, path: Path) -> None:
     """Write a resolved run, which :func:`load_run` reads again."""
-    atomic.write_text(path, yaml.safe_dump(plain(run), sort_keys=False, width=110))
+    temporaries.write_text(path, yaml.safe_dump(plain(run), sort_keys=False, width=110))
 
 
 def run_folder(checkpoint: Path) -> Path:

@@ -15,12 +15,12 @@ from types import FrameType
 import torch
 from accelerate import Accelerator
 
-from bitexpand import __version__
+from bitexpand import __version__, temporaries
 from bitexpand.engine import find_device
 from bitexpand.errors import UsageError
 from bitexpand.models.base import PlateModel
 from bitexpand.temporaries import prepare_folder
-from training import atomic, checkpoints
+from training import checkpoints
 from training.checkpoints import Checkpoint
 from training.freeze import freeze
 from training.manifest import SPLITS, Manifest
@@ -227,7 +227,7 @@ def _take_folder(setup: Setup, phase: int | None, resume: bool) -> None:
     if setup.accelerator.is_main_process:
         prepare_folder(setup.folder)
         write_run(setup.run, setup.folder / CONFIG_NAME)
-        atomic.write_text(setup.folder / "run.json", json.dumps(_facts(setup), indent=2) + "\n")
+        temporaries.write_text(setup.folder / "run.json", json.dumps(_facts(setup), indent=2) + "\n")
     setup.accelerator.wait_for_everyone()
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitexpand import temporaries
 from bitexpand.code_values import Floats, from_signal
 from bitexpand.metrics.strata import STRATA, strata
-from training import atomic
 from training.manifest import SPLITS, Manifest, PlateRow
 from training.settings import STRICT
 
@@ -106,9 +106,9 @@ def save(folder: Path, manifest: Manifest, measured: Mapping[str, PlateStatistic
         "splits": {split: summary(plates) for split, plates in by_split.items() if plates},
         "plates": {row.name: summary([measured[row.name]]) for row in manifest.plates},
     }
-    atomic.write_text(folder / FILE_NAME, json.dumps(content, indent=1) + "\n")
+    temporaries.write_text(folder / FILE_NAME, json.dumps(content, indent=1) + "\n")
     rows = [(label, summary(plates)) for label, plates in _rows(manifest.plates, measured)]
-    with atomic.replacing(folder / PICTURE_NAME) as file:
+    with temporaries.replacing(folder / PICTURE_NAME) as file:
         from training.statistics_picture import draw  # matplotlib takes a second to load
 
         file.write(draw(f"{len(manifest.plates)} plates in {manifest.encoding}", rows))

@@ -18,7 +18,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +34,7 @@ from bitexpand.models.convnext import ConvNextUNet
 from bitexpand.models.dequant import DequantUNet
 from bitexpand.models.pyramid import Pyramid
 from bitexpand.models.unet import UNet
+from bitexpand.temporaries import replacing
 
 ARCHITECTURES: Mapping[str, type[PlateModel]] = {
     "convnext": ConvNextUNet,
@@ -64,7 +64,7 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
     Raises:
         UnknownNameError: there is no such architecture.
         CheckpointError: a tensor holds NaN or infinity, or the module was not made from this config.
-        OSError: the folder cannot be written to.
+        DiskFullError, WriteError: it cannot be written.
     """
     target = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
@@ -80,7 +80,8 @@ def save(path: str | os.PathLike[str], module: PlateModel, architecture: str, co
         _check_tensors(tensors, _blueprint(architecture, config).state_dict())
     except _BadContentError as error:
         raise CheckpointError(f"{target}: not written, as {error}") from None
-    _write_whole(target, _in_one_order(safetensors.torch.save(tensors, metadata)))
+    with replacing(target) as file:
+        file.write(_in_one_order(safetensors.torch.save(tensors, metadata)))
     return metadata["sha256"]
 
 
@@ -315,17 +316,3 @@ def _in_one_order(content: bytes) -> bytes:
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the tensors stay aligned
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise

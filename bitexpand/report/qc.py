@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bitexpand
 from bitexpand import color, frames, provenance, sequence, temporaries
-from bitexpand.errors import BitexpandError, ColorError, UsageError, WriteError
+from bitexpand.errors import BitexpandError, ColorError, UsageError
 from bitexpand.report import page, view
 from bitexpand.report.facts import FrameFacts, Measure, ReportFacts
 from bitexpand.report.looks import looks
@@ -76,18 +76,11 @@ def write_report(
     Raises:
         MissingInputError: there is no source (a missing result is a fault that the page tells).
         UsageError: a pattern, range, config, space, display or view that cannot be used.
-        WriteError: the page cannot be written.
+        DiskFullError, WriteError: the page cannot be written.
     """
     temporaries.prepare_folder(output.parent)
     facts = gather(job, tell, threads)
-    temporary = output.parent / temporaries.temporary_name(output.suffix)
-    try:
-        temporary.write_text(page.render(facts), "utf-8", "backslashreplace")  # a path may be none
-        temporary.replace(output)
-    except OSError as error:
-        raise WriteError(f"{output}: could not be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporaries.write_text(output, page.render(facts))
     return facts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training import atomic
+from training import arrays
 from training.augmentation import Augmentation
 from training.manifest import Manifest, PlateRow, Split
 from training.procedural import scene
@@ -39,7 +39,7 @@ def prepared(folder: Path, splits: tuple[Split, ...] = SPLITS) -> Path:
                 licence="CC0-1.0",
                 origin="made",
                 original_sha256=f"{number:064x}",
-                sha256=atomic.write_array(folder / f"{name}.npy", plate_log),
+                sha256=arrays.write_array(folder / f"{name}.npy", plate_log),
             )
         )
     Manifest("ACEScct", "bitexpand", "float", tuple(rows)).save(folder)

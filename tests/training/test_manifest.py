@@ -13,16 +13,16 @@ import pytest
 from rows import row
 
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError, UsageError
-from training import atomic
+from training import arrays
 from training.manifest import Manifest, PlateRow, Storage
 
 
 def folder_of(folder: Path, *rows: PlateRow, storage: Storage = "float") -> Manifest:
     dtype = np.float32 if storage == "float" else np.uint16
     for plate in rows:
-        atomic.write_array(folder / plate.file, np.zeros((plate.height, plate.width, 3), dtype))
+        arrays.write_array(folder / plate.file, np.zeros((plate.height, plate.width, 3), dtype))
         if plate.unknown:
-            atomic.write_array(folder / plate.unknown, np.zeros((plate.height, plate.width), bool))
+            arrays.write_array(folder / plate.unknown, np.zeros((plate.height, plate.width), bool))
     manifest = Manifest("ACEScct", "bitexpand", storage, rows)
     manifest.save(folder)
     return manifest
@@ -136,11 +136,11 @@ def text(path: Path) -> None:
 
 
 def retyped(path: Path) -> None:
-    atomic.write_array(path, np.zeros((4, 6, 3), np.float64))
+    arrays.write_array(path, np.zeros((4, 6, 3), np.float64))
 
 
 def smaller(path: Path) -> None:
-    atomic.write_array(path, np.zeros((4, 5, 3), np.float32))
+    arrays.write_array(path, np.zeros((4, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ from pydantic import Field
 
 from bitexpand.errors import BitexpandError, DiskFullError, MissingInputError, PlateError, WriteError
 from bitexpand.frames import read_frame
-from bitexpand.temporaries import prepare_folder, temporary_name
-from training.atomic import write_text
+from bitexpand.temporaries import prepare_folder, temporary_name, write_text
 from training.sources.base import Original, SourceSettings
 
 SCRIPT = Path(__file__).parents[1] / "blender_scenes.py"

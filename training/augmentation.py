@@ -22,6 +22,7 @@ class Augmentation:
         flip, transpose, shuffle_channels: whether crops are mirrored, transposed, their channels permuted.
         tone: largest log2 of a random gain and a random gamma of the signal, alike for all channels; 0 is none.
         procedural: share of crops that are procedural gradients and piecewise smooth scenes instead of plates.
+        crushed: share of the plates' crops whose darkest parts lie at scene-linear black, with noise around it.
         grain: share of crops that get grain.
         grain_sigma: smallest and largest sigma of the grain in LSB of 8 bits, drawn evenly on a log scale.
         grain_correlated: share of the grainy crops whose grain is blurred, as scanned film's is.
@@ -45,6 +46,7 @@ class Augmentation:
     shuffle_channels: bool = False
     tone: float = 0.0
     procedural: float = 0.0
+    crushed: float = 0.0
     grain: float = 0.0
     grain_sigma: tuple[float, float] = (0.0625, 2.0)
     grain_correlated: float = 0.3
@@ -59,7 +61,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         shares = ("grain_correlated", "grain_skewed", "grain_uneven", "grain_clipped", "clipped")
-        for name in ("procedural", "grain", *shares):
+        for name in ("procedural", "crushed", "grain", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name):g}, must be a share from 0 to 1")
         for name, low, high in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,13 @@ class Curves:
             _to_linear(config, space)
         return curves
 
-    def change(self, plate_log: Floats, curve: str, exposure: float) -> Floats:
+    def change(
+        self,
+        plate_log: Floats,
+        curve: str,
+        exposure: float,
+        relight: Callable[[Floats], Floats] | None = None,
+    ) -> Floats:
         """Return a plate exposed by so many stops, in another curve.
 
         A gain of light is the same in any primaries, so the linear space between does not matter.
@@ -56,16 +62,19 @@ class Curves:
             plate_log: float32 (H, W, 3), contiguous, in the stored space; overwritten.
             curve: one of ``drawn``.
             exposure: stops; the light is multiplied by 2 to this power.
+            relight: changes the light, float32 (H, W, 3), scene-linear, after that; None leaves it.
 
         Returns:
-            float32 (H, W, 3) in the space ``curve``, finite, not clipped to [0, 1]. With no exposure and the stored
-            curve the plate itself, bit for bit.
+            float32 (H, W, 3) in the space ``curve``, finite, not clipped to [0, 1]. With no exposure, the stored
+            curve and the light as it is the plate itself, bit for bit.
         """
-        if exposure == 0 and curve == self.stored:
+        if exposure == 0 and curve == self.stored and relight is None:
             return plate_log
         plate_linear = _to_linear(self.config, self.stored).apply(plate_log, plate_log)
         np.clip(plate_linear, -LARGEST, LARGEST, out=plate_linear)
         plate_linear *= np.float32(2.0**exposure)
+        if relight is not None:
+            plate_linear = np.ascontiguousarray(relight(plate_linear), np.float32)
         return _to_linear(self.config, curve).invert(plate_linear, plate_linear)
 
 

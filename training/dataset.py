@@ -31,7 +31,7 @@ from bitexpand.code_values import Floats, from_signal, peak
 from bitexpand.errors import BitexpandError, MissingInputError, PlateError
 from training import crops
 from training.augmentation import Augmentation
-from training.clipping import clip
+from training.clipping import clip, crush
 from training.curves import Curves
 from training.degrade import DEGRADATIONS, draw_kind
 from training.grain import draw_grain, draw_unevenness
@@ -87,7 +87,10 @@ class CropDataset(Dataset[Batch]):
         with _about(row, number):
             curve = self._curves.drawn[random.integers(len(self._curves.drawn))]
             exposure = float(random.uniform(*self.augmentation.exposure))
-            return self._finish(random, self._curves.change(window_log, curve, exposure))
+            relight = (
+                functools.partial(crush, random) if random.random() < self.augmentation.crushed else None
+            )
+            return self._finish(random, self._curves.change(window_log, curve, exposure, relight))
 
     @functools.cached_property
     def _rows(self) -> tuple[PlateRow, ...]:

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--sizes", type=_sizes, default=SIZES, metavar="WxH,...", help="of the frames")
     add("--repeats", type=int, default=3, metavar="N", help="runs of which the median counts")
-    add("--frames", type=int, default=20, metavar="N", help="of 1536x864 in a shot; fewer of larger ones")
+    add("--frames", type=int, default=100, metavar="N", help="of 1536x864 in a shot; fewer of larger ones")
     add("--long-shot", type=int, default=200, metavar="N", help="frames of the shot that memory is told for")
     add("--model", nargs="+", default=[DEFAULT], metavar="NAME", help="names, or weights files")
     add("--threads", type=int, metavar="N", help="CPU threads of the network")

@@ -31,7 +31,7 @@ class Bench:
     folder: Path
     sizes: tuple[Size, ...] = (SIZE,)
     models: tuple[str, ...] = (DEFAULT,)
-    frames: int = 20
+    frames: int = 100
     repeats: int = 3
     long_shot: int = 200
     threads: int | None = None

@@ -352,7 +352,7 @@ class Head {
   private:
     static constexpr int TOLD = 4 * told / GROUP * GROUP, REST = 4 * told - TOLD, SAID = (9 * REST + GROUP - 1) / GROUP * GROUP;
     static constexpr int BELIEFS = (4 * beliefs + GROUP - 1) / GROUP * GROUP, VECTORS = GROUP / LANES;
-    static constexpr int BLOCK_SIZE = (TOLD > BELIEFS ? TOLD > SAID ? TOLD : SAID : BELIEFS > SAID ? BELIEFS : SAID) * BLOCK;
+    static constexpr int BLOCK_SIZE = std::max({TOLD, BELIEFS, SAID}) * BLOCK;
     static_assert(REST == 4, "a register of four numbers");
     const Believe &job;
     const int cells;

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.clipping import clip
+from training.clipping import CRUSHED, NOISE, clip, crush
 
 SEEDS = st.integers(0, 2**32)
 
@@ -52,3 +52,23 @@ def test_blacks_and_whites_are_clipped_often_at_whole_code_values() -> None:
             whole.append(abs(value - round(float(value))) < 1e-3)
     assert 0.3 < np.mean(darker) < 0.5
     assert 0.3 < np.mean(whole) < 0.5
+
+
+@settings(deadline=None, max_examples=60)
+@given(SEEDS, st.sampled_from([1e-3, 1.0, 100.0]))
+def test_the_darkest_part_lies_at_black_and_none_below(seed: int, brightest: float) -> None:
+    before = np.random.default_rng(seed).uniform(0, brightest, (32, 32, 3)).astype(np.float32)
+    kept = before.copy()
+    after = crush(np.random.default_rng(seed), before)
+    assert (after.shape, after.dtype) == (before.shape, np.float32)
+    assert np.array_equal(before, kept)
+    assert after.min() >= 0
+    order = np.argsort(before.max(axis=2), axis=None)
+    darkest = after.reshape(-1, 3)[order[: order.size * CRUSHED[0] // 100]]
+    assert np.median(darkest) < 2 * NOISE[1]
+
+
+def test_black_is_often_clipped_noise_and_else_as_smooth_as_the_noise() -> None:
+    before = np.linspace(0, 0.5, 48 * 48 * 3, dtype=np.float32).reshape(48, 48, 3)
+    shares = [np.mean(crush(np.random.default_rng(seed), before) == 0) for seed in range(200)]
+    assert 0.3 < np.mean(np.array(shares) > 0.01) < 0.7

@@ -108,3 +108,18 @@ def test_a_space_of_data_is_refused() -> None:
 def test_a_config_that_is_gone_is_named() -> None:
     with pytest.raises(MissingInputError, match="no OpenColorIO config at gone.ocio"):
         Curves.of("gone.ocio", "ACEScct", ["ACEScct"])
+
+
+def test_light_is_changed_between_exposure_and_curve(all_six: Curves) -> None:
+    half = all_six.change(np.full((4, 4, 3), 0.4, np.float32), "S-Log3 S-Gamut3", -1.0)
+    for exposure in (0.0, 1.0):
+        factor = np.float32(0.5 / 2.0**exposure)
+        changed = all_six.change(
+            np.full((4, 4, 3), 0.4, np.float32),
+            "S-Log3 S-Gamut3",
+            exposure,
+            lambda light, f=factor: light * f,
+        )
+        assert changed == pytest.approx(half, abs=1e-6)
+    dark = all_six.change(np.full((4, 4, 3), 0.4, np.float32), all_six.stored, 0.0, np.zeros_like)
+    assert dark * 255 == pytest.approx(18.59, abs=0.01)  # black in ACEScct

@@ -156,6 +156,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eager.registry, "spec", lambda _: SimpleNamespace(config=UNetConfig(channels=2)))
     monkeypatch.setattr(convolutions, "SIZE", SIZE)
     monkeypatch.setattr(pixels, "SIZES", (SIZE, (128, 72)))
+    monkeypatch.setattr(pixels, "_PIXELS", 8 * SIZE[0] * SIZE[1])
     monkeypatch.setattr(pixels, "TILED", (896, 64))
     monkeypatch.setattr(pixels, "TILE", 800)
     monkeypatch.setattr(memory, "SHOT_SIZE", SIZE)

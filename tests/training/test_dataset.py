@@ -184,6 +184,16 @@ def test_grain_does_not_leave_the_range(tmp_path: Path) -> None:
     assert float(truth_cv.max()) > 2
 
 
+@pytest.mark.parametrize("exposure", [-2.0, 2.0])
+def test_a_crushed_plate_ends_where_its_curve_has_black(tmp_path: Path, exposure: float) -> None:
+    manifest = prepare(tmp_path, {"plate": some_plate(8)})
+    crushed = Augmentation(crushed=1, exposure=(exposure, exposure))
+    made = CropDataset(tmp_path, manifest, "train", crushed, crop=30)
+    darkest = [float(made[number].truth_cv.min()) for number in range(40)]
+    assert min(darkest) == pytest.approx(18.59, abs=0.01)  # scene-linear 0 in ACEScct, of 255
+    assert np.median(darkest) < 19
+
+
 @pytest.mark.parametrize(
     "change", [{"exposure": (2, 2)}, {"curves": ("ARRI LogC4",)}, {"tone": 1.0}, {"shuffle_channels": True}]
 )

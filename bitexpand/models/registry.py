@@ -83,7 +83,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=DequantUNet,
         config=DequantConfig(reach=0.5, posterior=True),
         weights="dequant-unet.safetensors",
-        sha256="081cd1e87e76521f0393a7063cb7459aed7ef16e360a47da9ad40d88204f5ebc",
+        sha256="39b1e5e9a9e3ecef5571e73244689d6f753a4c0766016ad4db57ae3fbc4b96a7",
         needs_weights=True,
         summary="safe dequantisation: cannot leave the bin, sees 192 px, 0.49 M parameters",
         licence="MIT",

@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="83220b60d8b08b4e797d191c718e9486a2b4519ef7c78145de5c8e34b6c81ea9",
+        sha256="d4a21a93fa6a80f9f904a58e2bbcd0976ddd3535ee5668d3f9853c02cd1f9fde",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

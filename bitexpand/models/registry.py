@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="d4a21a93fa6a80f9f904a58e2bbcd0976ddd3535ee5668d3f9853c02cd1f9fde",
+        sha256="47fe2addda04e77e98834ee3c42543b81595b1965d15ff5427c48497fdb73c98",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

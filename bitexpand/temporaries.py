@@ -43,7 +43,7 @@ _HOST = _host()
 
 def temporary_name(suffix: str) -> str:
     """Return a hidden name like no other, which ``sweep`` removes when its writer is gone."""
-    return f".bitexpand-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{next(_serial):x}{suffix}"
+    return f".bitexpand-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{next(_serial):x}{suffix or '.part'}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from benchmarks.speed.plates import SIZE, make_frames
 from bitexpand.engine import Expander
 
 DEFAULT = "pyramid"  # the model that aims are set for
+AT_LEAST = 24  # frames of a shot, one second of film
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Bench:
     _shots: dict[tuple[Size, int], Path] = field(default_factory=dict)
 
     def count(self, size: Size) -> int:
-        """Return the frames of a shot of this size: fewer where they are larger, six at least."""
+        """Return the frames of a shot of this size: fewer where they are larger, but 24 at least where there are as many."""
         share = SIZE[0] * SIZE[1] / (size[0] * size[1])
-        return max(6, round(self.frames * min(share, 1)))
+        return max(min(self.frames, AT_LEAST), round(self.frames * min(share, 1)))
 
     def shot(self, size: Size, count: int | None = None) -> Path:
         """Return the folder of a shot of ``plate_1001.png`` and so on, made when first asked for."""

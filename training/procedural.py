@@ -3,7 +3,7 @@
 Footage holds few pixels that are both smooth and clean, and those are where banding shows. Here a scene is a stack
 of smooth fills (:func:`_fill`) behind anti-aliased shapes (:func:`_distance`), with thin lines over it at times; or
 it is a single ramp so slow that a code value lasts for a 16th of the canvas to twice its side, with or without an
-edge across.
+edge across, as of paint, beyond which it goes on, or of another surface.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from bitexpand.code_values import Floats, peak
 
 LSB = 1 / peak(8)  # of the signal
-SLOW_RAMPS = 0.3  # share of scenes that are a single slow ramp
+SLOW_RAMPS = 0.4  # share of scenes that are a single slow ramp
+SAME_LIGHT = 0.6  # share of edges across one that are painted: the ramp goes on beyond
 SLOW = (0.5, 16.0)  # LSB a canvas, so that a large one shows wider bands: of 8 to 256 pixels in one of 128
 STEEP = (1 / 8, 6.0)  # LSB a pixel: up to the steep stratum
 _STOP = 0.06  # of the signal, in log curves of 14 to 17 stops
@@ -59,14 +60,21 @@ def scene(random: np.random.Generator, size: int) -> Floats:
         float32 (size, size, 3), a log signal in [0, 1], not quantised.
     """
     canvas = _Canvas.of(size)
-    plate = _base(random) + _ramp(random, canvas, _slow(canvas))
-    if random.random() >= SLOW_RAMPS:
-        plate = _layers(random, canvas)
-    elif random.random() < 0.5:
-        plate = _cover(
-            plate, _base(random) + _ramp(random, canvas, _slow(canvas)), _edge(random, canvas.across(random))
-        )
+    plate = _slow_ramp(random, canvas) if random.random() < SLOW_RAMPS else _layers(random, canvas)
     return np.clip(plate, 0, 1)
+
+
+def _slow_ramp(random: np.random.Generator, canvas: _Canvas) -> Floats:
+    """Return a ramp, half of the time with an edge across, beyond which is another one or the same light.
+
+    Another paint in the same light has another colour, but as both multiply, the same ramp in log.
+    """
+    ramp = _ramp(random, canvas, _slow(canvas))
+    plate = _base(random) + ramp
+    if random.random() < 0.5:
+        return plate
+    beyond = ramp if random.random() < SAME_LIGHT else _ramp(random, canvas, _slow(canvas))
+    return _cover(plate, _base(random) + beyond, _edge(random, canvas.across(random)))
 
 
 def _layers(random: np.random.Generator, canvas: _Canvas) -> Floats:

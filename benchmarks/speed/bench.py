@@ -40,7 +40,7 @@ class Bench:
     _shots: dict[tuple[Size, int], Path] = field(default_factory=dict)
 
     def count(self, size: Size) -> int:
-        """Return the frames of a shot of this size: fewer where they are larger, but 24 at least where there are as many."""
+        """Return the frames of a shot of this size: of larger ones fewer, but 24 where there are as many."""
         share = SIZE[0] * SIZE[1] / (size[0] * size[1])
         return max(min(self.frames, AT_LEAST), round(self.frames * min(share, 1)))
 

@@ -7,7 +7,7 @@ import pytest
 
 from bitexpand.code_values import from_signal
 from bitexpand.metrics.strata import STRATA, strata
-from training.procedural import SLOW, SLOW_RAMPS, scene
+from training.procedural import SAME_LIGHT, SLOW, SLOW_RAMPS, scene
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT, SIZE = 160, 64
@@ -45,7 +45,7 @@ def test_nothing_is_quantised(scenes: np.ndarray) -> None:
     assert np.median(levels) > 2048
 
 
-def test_a_third_are_ramps_of_at_most_16_steps_a_canvas(scenes: np.ndarray) -> None:
+def test_a_fifth_are_ramps_of_at_most_16_steps_a_canvas(scenes: np.ndarray) -> None:
     """A plane has no second differences; channels differ by a tint of up to 40 %."""
     scenes_cv = from_signal(scenes, 8).astype(np.float64)
     bent = [np.abs(np.diff(scenes_cv, 2, axis)).max((1, 2, 3)) for axis in (1, 2)]
@@ -56,6 +56,25 @@ def test_a_third_are_ramps_of_at_most_16_steps_a_canvas(scenes: np.ndarray) -> N
     assert slopes.max() < SLOW[1] / SIZE * 1.45
     angles = np.arctan2(planes[:, -1, 0, 0] - planes[:, 0, 0, 0], planes[:, 0, -1, 0] - planes[:, 0, 0, 0])
     assert len(np.unique(np.round(angles))) >= 5
+
+
+def test_behind_an_edge_of_paint_the_same_ramp_goes_on(scenes: np.ndarray) -> None:
+    """Seen in the corners, at most of which there is no edge: one slope, two levels."""
+    scenes_cv = from_signal(scenes, 8).astype(np.float64)
+    corners = np.stack([scenes_cv[:, y : y + 4, x : x + 4] for y in (0, SIZE - 4) for x in (0, SIZE - 4)], 1)
+    down, right = (np.diff(corners, axis=axis).mean((2, 3)) for axis in (2, 3))  # (N, 4, 3) LSB a pixel
+    far = (SIZE - 4) * np.array([(y, x) for y in (0, 1) for x in (0, 1)])
+    goes_on = 0
+    for i in range(COUNT):
+        for k in range(4):
+            same = np.isclose(down[i], down[i, k], atol=1e-5) & np.isclose(right[i], right[i, k], atol=1e-5)
+            same = same.all(1)
+            plane = corners[i, k, 0, 0] + (far - far[k]) @ np.stack([down[i, k], right[i, k]])
+            jumps = np.abs(corners[i, :, 0, 0] - plane).max(1) > 2
+            if (same & jumps).any():
+                goes_on += 1
+                break
+    assert SLOW_RAMPS / 2 * SAME_LIGHT / 2 < goes_on / COUNT < SLOW_RAMPS
 
 
 def test_every_stratum_is_there_and_most_is_smooth(scenes: np.ndarray) -> None:

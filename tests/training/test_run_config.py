@@ -53,7 +53,7 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
         "dequant_long",
         "dequant_convnext_belief",
         "dequant_convnext_long",
-        "unet28m_belief",
+        "unet16_long",
     ],
 )
 def test_what_goes_on_from_a_run_goes_on_from_one_that_ships(config: str) -> None:

@@ -93,7 +93,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=DequantUNet,
         config=DequantConfig(reach=2.0, posterior=True),
         weights="dequant-unet-aug.safetensors",
-        sha256="e3f0eb3f6fa21d8efa09b327094795c0d65aa7b2fe24071b9c25d8b3d3e1efc9",
+        sha256="ca26a3012827963cd8c403d6d9fa72177e6448226a9a8313619c70e831dc5163",
         needs_weights=True,
         summary="the same for sources of unknown making: moves up to 1 LSB unless --bound says otherwise",
         licence="MIT",

@@ -48,6 +48,7 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
     "config",
     [
         "dequant_aug",
+        "dequant_aug_crushed",
         "unet28m",
         "dequant_belief",
         "dequant_long",

@@ -73,7 +73,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=UNet,
         config=UNetConfig(scales=6, posterior=True),
         weights="unet28m.safetensors",
-        sha256="4775056517a561591f049ca661d930bac1a62ca982a89b3da5bdbd4d4c9ded62",
+        sha256="6a25c12d7684e7a1cb0f1b83d80f0957f0faf9c6ad27a8baa4e4b72a9f3607dd",
         needs_weights=True,
         summary="the classic U-Net, a yardstick: slow, 28.96 M parameters",
         licence="MIT",

@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="04a859b2762eeb6a215977dbdf9e7e5d56d8b662ad6be779c6686ed0dea6933f",
+        sha256="37bcac411e4220872734d780f737d917151e1051c750f851cec72d63c5523036",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

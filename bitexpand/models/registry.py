@@ -103,7 +103,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=ConvNextUNet,
         config=ConvNextConfig(reach=0.5, posterior=True),
         weights="dequant-convnext.safetensors",
-        sha256="56e10c9947cb4ecd4aad6fa813fb2034da89c0102cb0d0c2afaf1ab8d8f2f454",
+        sha256="0f596f647ab4a7d7b751fe79b0fbd267ac2a5b14df2c5563e90a1cfa9fb8dead",
         needs_weights=True,
         summary="safe dequantisation with ConvNeXt blocks and attention, 11.15 M parameters",
         licence="MIT",

@@ -54,6 +54,7 @@ def test_the_shipped_runs_can_be_made(config: Path) -> None:
         "dequant_long",
         "dequant_convnext_belief",
         "dequant_convnext_long",
+        "dequant_convnext_crushed",
         "unet16_long",
     ],
 )

@@ -11,7 +11,8 @@ from benchmarks.speed.plates import SIZE, make_frames
 from bitexpand.engine import Expander
 
 DEFAULT = "pyramid"  # the model that aims are set for
-AT_LEAST = 24  # frames of a shot, one second of film
+SECOND = 24  # frames of film; no shot of larger ones is shorter, if as many are asked for
+FEWEST = 6  # frames of any shot, or its first ones count too much
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Bench:
     _shots: dict[tuple[Size, int], Path] = field(default_factory=dict)
 
     def count(self, size: Size) -> int:
-        """Return the frames of a shot of this size: of larger ones fewer, but 24 where there are as many."""
+        """Return the frames of a shot of this size: fewer of larger ones, but a second where it is as long."""
         share = SIZE[0] * SIZE[1] / (size[0] * size[1])
-        return max(min(self.frames, AT_LEAST), round(self.frames * min(share, 1)))
+        return max(FEWEST, min(self.frames, SECOND), round(self.frames * min(share, 1)))
 
     def shot(self, size: Size, count: int | None = None) -> Path:
         """Return the folder of a shot of ``plate_1001.png`` and so on, made when first asked for."""

@@ -11,7 +11,7 @@ from benchmarks.quality.command_line import CommandLine
 from benchmarks.quality.plates import ACESCCT, cg_trials
 from benchmarks.quality.trial import mean_gain, outcomes, worst_gain
 
-CARD_GAIN = {"half": 6.23, "float": 6.31}  # dB, mean of the plates, as the model's card says
+CARD_GAIN = {"half": 6.28, "float": 6.36}  # dB, mean of the plates, as the model's card says
 
 
 @pytest.mark.parametrize("depth", ["half", "float"])

@@ -53,7 +53,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=Pyramid,
         config=PyramidConfig(posterior=True, refits=(5, 7), widths=True),
         weights="pyramid.safetensors",
-        sha256="37bcac411e4220872734d780f737d917151e1051c750f851cec72d63c5523036",
+        sha256="1aae0c51822261de9b19cb36226705419d12de30d0008db7d9218d2ec71e25c1",
         needs_weights=True,
         summary="the default: smooth estimates at six scales, weighed against the bin, 1.45 M parameters",
         licence="MIT",

@@ -96,9 +96,13 @@ class Reporting:
             "phase_end", position, accepted=accepted, start=position.start_gain, best=position.best_gain
         )
         if not accepted:
+            setup = self._setup
+            then = "the next phase begins there too"
+            if position.phase + 1 == len(setup.run.phases):
+                then = f"the weights that it ended with are in {setup.last}"
             self.warn(
                 f"phase '{name}' is rejected: it began with {position.start_gain:+.3f} dB of validation gain and"
-                " never did better; the next phase starts from where this one did"
+                f" never did better; {setup.best} stays what it began with, and {then}"
             )
 
     def warn(self, text: str) -> None:

@@ -103,7 +103,9 @@ def test_a_phase_that_costs_fidelity_is_rejected(tmp_path: Path, caplog: pytest.
     assert (first["accepted"], second["accepted"]) == (True, False)
     assert third["start"] == first["best"] == second["start"]
     assert "phase 'wild' is rejected" in caplog.text
-    assert "phase 'wild' is rejected" in lines(run, "warning")[0]["text"]
+    (warning,) = lines(run, "warning")
+    assert "phase 'wild' is rejected" in warning["text"]
+    assert "the next phase begins there too" in warning["text"]
 
 
 def test_a_first_phase_that_is_rejected_leaves_the_start(tmp_path: Path) -> None:
@@ -112,9 +114,14 @@ def test_a_first_phase_that_is_rejected_leaves_the_start(tmp_path: Path) -> None
     )
     train(begin(run))
     assert not lines(run, "phase_end")[0]["accepted"]
+    (warning,) = lines(run, "warning")
+    assert f"{run.run}/best.pt stays what it began with" in warning["text"]
+    assert f"the weights that it ended with are in {run.run}/last.pt" in warning["text"]
     start = ModelChoice(weights="pyramid").create().state_dict()
     kept, _, _ = checkpoints.load_model(Path(run.run) / "best.pt")
     assert all(torch.equal(value, start[key]) for key, value in kept.state_dict().items())
+    ended, _, _ = checkpoints.load_model(Path(run.run) / "last.pt")
+    assert any(not torch.equal(value, start[key]) for key, value in ended.state_dict().items())
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from bitexpand.models.dequant import DequantUNet
 from bitexpand.models.pyramid import Pyramid
 from bitexpand.models.unet import UNet
 
-NOISE = 0.02  # of a weight's root mean square: what tells copies apart
+NOISE = 0.005  # of a weight's root mean square: what tells copies apart
 
 
 def grown(module: PlateModel, changes: Mapping[str, Any], noise: float = NOISE) -> PlateModel:

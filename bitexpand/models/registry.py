@@ -73,7 +73,7 @@ MODELS: tuple[ModelSpec, ...] = (
         architecture=UNet,
         config=UNetConfig(scales=6, posterior=True),
         weights="unet28m.safetensors",
-        sha256="6a25c12d7684e7a1cb0f1b83d80f0957f0faf9c6ad27a8baa4e4b72a9f3607dd",
+        sha256="3cf85adcc8c51cc8f1d0ae6806d5706976d69568c1bdc841b8e2e62ce4d5ef6d",
         needs_weights=True,
         summary="the classic U-Net, a yardstick: slow, 28.96 M parameters",
         licence="MIT",
